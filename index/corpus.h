@@ -1,0 +1,99 @@
+// index/corpus.h: one published generation of a collection, opened for searching.
+//
+//   ASSIGN_OR_RETURN(auto corpus, Corpus::Open(data_dir, "books"));
+//   SearchRequest request{.query = "white whale", .k = 10};
+//   ASSIGN_OR_RETURN(SearchResponse found, corpus->Search(request, encoder.get()));
+//
+// Shapes:  hits in rank order: score descending, then doc_id ascending, then chunk order.
+// Threads: immutable; Search from any thread.
+// Errors:  kNotFound (collection), kDataLoss (a damaged file: which one), kInvalidArgument (k, filter, query
+//          syntax, with the limit), kFailedPrecondition (encoder's fingerprint differs from the index's),
+//          kDeadlineExceeded (with partial_is_error).
+// Cost:    one pass a retriever; a request allocates its result and its heaps.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/cancel.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "index/data_directory.h"
+#include "index/document.h"
+#include "index/encoder.h"
+#include "index/filter.h"
+
+namespace lectern::index {
+
+inline constexpr int64_t kMaxTopK = 10000;
+
+struct RetrieverSpec {
+  enum class Type { kBm25, kDense } type = Type::kBm25;
+  int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request)
+  std::optional<double> k1, b;         // bm25; unset: the shipped defaults
+  int ef = 128;                        // dense, HNSW
+  double weight = -1;                  // in the fusion; below 0: the shipped default
+};
+
+enum class FusionMethod { kRrf, kLinear, kRelativeScore };
+
+struct SearchRequest {
+  std::string query;
+  int64_t k = 10, offset = 0;
+  std::vector<RetrieverSpec> retrievers;   // empty: bm25, and dense where the collection has vectors and an encoder is at hand
+  std::optional<FusionMethod> fusion;      // unset: the shipped default
+  int rrf_k = 60;
+  std::optional<Filter> filter;
+  bool group_by_document = true;           // best chunk of each document
+  bool highlight = true, explain = false, with_text = true;
+  const CancelToken* cancel = nullptr;
+};
+
+struct RetrieverScore {
+  std::string retriever;   // "bm25", "dense"
+  int64_t rank = 0;        // 1-based
+  double score = 0;
+};
+
+struct SearchHit {
+  int64_t rank = 0;
+  std::string doc_id, chunk_id, title, uri, text;   // text: of the chunk
+  std::string doc_sha256;
+  Span span;                                        // of the chunk in the document's text, bytes
+  double score = 0;
+  std::vector<Span> highlights;                     // in the document's text, bytes
+  std::vector<RetrieverScore> sources;
+  Json explanation;                                 // null unless asked for
+};
+
+struct SearchResponse {
+  std::vector<SearchHit> hits;
+  int64_t total = 0;  bool total_is_exact = true;   // matching documents seen
+  uint64_t generation = 0;
+  std::vector<std::string> degraded;                // "no-encoder", "timeout:dense", ...; empty: none
+  std::map<std::string, double> took_ms;            // per stage, and "total"
+};
+
+class Corpus {
+ public:
+  static absl::StatusOr<std::shared_ptr<const Corpus>> Open(const std::string& data_dir, std::string_view collection);
+  virtual ~Corpus() = default;
+  virtual absl::StatusOr<SearchResponse> Search(const SearchRequest& request, Encoder* encoder) const = 0;
+  virtual uint64_t generation() const = 0;
+  virtual uint64_t indexed_seq() const = 0;
+  virtual int64_t num_documents() const = 0;       // alive
+  virtual int64_t num_chunks() const = 0;
+  virtual bool has_vectors() const = 0;
+  virtual const Json& settings() const = 0;
+  virtual absl::StatusOr<std::string> DocumentText(std::string_view doc_id) const = 0;   // of this generation
+  virtual absl::StatusOr<std::string> DocumentTitle(std::string_view doc_id) const = 0;
+  // Inverse document frequency of the analysed term over all live chunks; 0 for unknown terms.
+  virtual double TermIdf(std::string_view analysed_term) const = 0;
+};
+
+}  // namespace lectern::index

@@ -1,0 +1,116 @@
+// index/data_directory.h: the published state of a data directory, and how it changes.
+//
+//   ASSIGN_OR_RETURN(auto dir, DataDirectory::OpenForWriting(path));         // takes LOCK; makes it where missing
+//   ASSIGN_OR_RETURN(auto segment, dir->NewSegment("books"));                // a fresh folder, not yet visible
+//   ASSIGN_OR_RETURN(auto file, segment->Create("bm25.bin"));  file->Append(...); file->Finish();
+//   RETURN_IF_ERROR(dir->Publish("books", next_generation));                 // visible, or not at all
+//   ASSIGN_OR_RETURN(Manifest now, DataDirectory::ReadManifest(path));       // any reading process
+//
+// Shapes:  VERSION, LOCK, CURRENT (a name), manifest-NNNNNN.json, store/, collections/NAME/segment-NNNNNN/.
+// Threads: one writer; ReadManifest from anywhere.
+// Errors:  kAborted (another writer), kDataLoss (checksum, manifest), kFailedPrecondition (newer VERSION, by name).
+// Cost:    Publish: fsync each new file and directory, write and fsync the manifest, rename CURRENT, fsync.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/status.h"
+
+namespace lectern::index {
+
+struct FileEntry {
+  std::string name;      // within the segment's folder
+  int64_t length = 0;
+  uint64_t xxh3 = 0;     // of the whole file; checked before it is parsed
+};
+
+struct SegmentEntry {
+  std::string folder;    // "segment-000012", relative to the collection's folder
+  std::vector<FileEntry> files;
+  int64_t num_documents = 0, num_chunks = 0;
+  std::string deletes_file;  // a name in `files`: a bitmap of dead documents; empty where none is dead
+  int64_t num_deleted = 0;
+};
+
+struct CollectionState {
+  uint64_t generation = 0;
+  uint64_t indexed_seq = 0;      // changes up to here are in the segments
+  std::vector<SegmentEntry> segments;   // oldest first
+  Json settings;                 // analyzer, chunking, encoder fingerprint, schema: what searching needs
+};
+
+struct Manifest {
+  uint64_t number = 0;
+  std::map<std::string, CollectionState> collections;
+  std::map<std::string, std::string> aliases;   // alias -> collection
+};
+
+// A file being written into a segment: counts and hashes what passes.
+class SegmentFile {
+ public:
+  SegmentFile(std::unique_ptr<WritableFile> file, std::string name);
+  absl::Status Append(std::string_view bytes);
+  absl::StatusOr<FileEntry> Finish();   // syncs and closes
+  int64_t length() const { return length_; }
+  ~SegmentFile();
+
+ private:
+  std::unique_ptr<WritableFile> file_;
+  std::string name_;
+  int64_t length_ = 0;
+  struct Hash;
+  std::unique_ptr<Hash> hash_;
+};
+
+class SegmentFolder {
+ public:
+  SegmentFolder(FileSystem& fs, std::string path, std::string folder);
+  absl::StatusOr<std::unique_ptr<SegmentFile>> Create(std::string_view name);
+  const std::string& path() const { return path_; }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  FileSystem& fs_;
+  std::string path_, folder_;
+};
+
+class DataDirectory {
+ public:
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> OpenForWriting(const std::string& path,
+                                                                       FileSystem& fs = FileSystem::Posix());
+  static absl::StatusOr<Manifest> ReadManifest(const std::string& path, FileSystem& fs = FileSystem::Posix());
+  static bool LooksLikeOne(const std::string& path);
+  ~DataDirectory();
+
+  const std::string& path() const;
+  const Manifest& manifest() const;                       // as last published
+  static std::string CollectionPath(std::string_view dir, std::string_view collection);
+
+  absl::StatusOr<std::unique_ptr<SegmentFolder>> NewSegment(std::string_view collection);
+  // Replaces one collection's state and publishes; then removes folders no kept generation names
+  // (the previous generation stays for readers that just opened it).
+  absl::Status Publish(std::string_view collection, CollectionState state);
+  absl::Status PublishDrop(std::string_view collection);
+  absl::Status PublishAlias(std::string_view alias, std::string_view collection);  // empty collection removes it
+
+  // Moves a damaged file's segment aside into quarantine/ and publishes the collection without it;
+  // indexed_seq falls back to 0, so that the next update rebuilds from the store.
+  absl::Status Quarantine(std::string_view collection, std::string_view segment_folder, std::string_view reason);
+
+ private:
+  DataDirectory();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Maps and checks one file of a segment: kDataLoss naming file, expected and found where length or checksum differ.
+absl::StatusOr<MappedFile> OpenSegmentFile(const std::string& segment_path, const FileEntry& entry);
+
+}  // namespace lectern::index

@@ -1,0 +1,62 @@
+// index/dense_index.h: nearest chunks by embedding; FAISS behind an interface of ours.
+//
+//   ASSIGN_OR_RETURN(auto built, DenseIndex::Build(vectors, dim, {.kind = DenseKind::kHnsw}, pool));
+//   RETURN_IF_ERROR(built->Write(segment));                    // vectors.bin, and hnsw.bin for kHnsw
+//   ASSIGN_OR_RETURN(auto index, DenseIndex::Open(segment_path, segment_entry));
+//   ASSIGN_OR_RETURN(auto hits, index->Search(query, {.k = 10}));
+//
+// Shapes:  vectors [n, dim] float32, row-major, unit length; row number = chunk ordinal in the segment;
+//          score = inner product, higher is better.
+// Threads: Search() from any thread.
+// Errors:  kInvalidArgument (shape, k, non-finite values), kDataLoss (checksum on Open), kResourceExhausted.
+// Cost:    flat: n * dim * 4 bytes read a query; HNSW: about ef * M distance computations.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "index/data_directory.h"
+
+namespace lectern::index {
+
+enum class DenseKind { kFlat, kHnsw };
+
+struct DenseBuildOptions {
+  DenseKind kind = DenseKind::kFlat;
+  int m = 16;
+  int ef_construction = 200;
+};
+
+struct DenseHit {
+  int64_t chunk = 0;
+  float score = 0;
+};
+
+struct DenseSearchOptions {
+  int64_t k = 10;
+  int ef = 128;
+  std::function<bool(int64_t chunk)> allowed;   // null: all. Deleted and filtered chunks return false.
+};
+
+class DenseIndex {
+ public:
+  static absl::StatusOr<std::unique_ptr<DenseIndex>> Build(std::vector<float> vectors, int64_t dim,
+                                                           const DenseBuildOptions& options, ThreadPool& pool);
+  static absl::StatusOr<std::unique_ptr<DenseIndex>> Open(const std::string& segment_path, const SegmentEntry& entry);
+  virtual ~DenseIndex() = default;
+  virtual absl::StatusOr<std::vector<FileEntry>> Write(SegmentFolder& folder) const = 0;
+  virtual absl::StatusOr<std::vector<DenseHit>> Search(std::span<const float> query,
+                                                       const DenseSearchOptions& options) const = 0;
+  virtual int64_t size() const = 0;
+  virtual int64_t dim() const = 0;
+  virtual DenseKind kind() const = 0;
+  virtual std::span<const float> Vector(int64_t chunk) const = 0;   // as stored
+};
+
+}  // namespace lectern::index

@@ -1,0 +1,42 @@
+// index/filter.h: conditions on fields, from text or JSON.
+//
+//   ASSIGN_OR_RETURN(Filter f, Filter::Parse("lang = 'en' and (year >= 2015 or not exists(year))"));
+//   ASSIGN_OR_RETURN(Filter g, Filter::FromJson(json));     // {"all":[{"field":"lang","eq":"en"}, ...]}
+//   bool keep = f.Matches(values_of);
+//
+// Shapes:  = != < <= > >= in exists and or not, parentheses; depth at most 16, at most 256 terms.
+// Threads: immutable.
+// Errors:  kInvalidArgument with the byte offset (text) or the pointer (JSON), the limit and the value.
+// Cost:    one walk of the tree a document.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "index/document.h"
+
+namespace lectern::index {
+
+class Filter {
+ public:
+  using ValuesOf = std::function<std::vector<FieldValue>(std::string_view field)>;
+  static absl::StatusOr<Filter> Parse(std::string_view text);
+  static absl::StatusOr<Filter> FromJson(const Json& value);
+  Json ToJson() const;
+  // A multi-valued field matches where any of its values does; an absent field matches only != and not exists.
+  bool Matches(const ValuesOf& values_of) const;
+  std::vector<std::string> Fields() const;
+
+  struct Node;
+
+ private:
+  explicit Filter(std::shared_ptr<const Node> root) : root_(std::move(root)) {}
+  std::shared_ptr<const Node> root_;
+};
+
+}  // namespace lectern::index

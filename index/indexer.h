@@ -1,0 +1,58 @@
+// index/indexer.h: from stored documents to a published generation.
+//
+//   ASSIGN_OR_RETURN(IndexReport r, UpdateIndex(*dir, *store, "books", options));   // a delta segment of what changed
+//   ASSIGN_OR_RETURN(IndexReport r, BuildIndex(*dir, *store, "books", options));    // all of it, folded into one
+//
+// Shapes:  a segment holds documents.bin, bm25.bin and, with an encoder, vectors.bin (and hnsw.bin).
+// Threads: one call at a time a directory (its lock).
+// Errors:  kAborted, kDataLoss, kResourceExhausted (disk), kFailedPrecondition (encoder differs), kCancelled: the last
+//          published generation stays as it was.
+// Cost:    memory stays under options.memory_bytes: segments are cut when their buffers reach it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/cancel.h"
+#include "base/thread_pool.h"
+#include "index/data_directory.h"
+#include "index/dense_index.h"
+#include "index/document_store.h"
+#include "index/encoder.h"
+
+namespace lectern::index {
+
+struct IndexOptions {
+  int64_t memory_bytes = int64_t{2} << 30;
+  Encoder* encoder = nullptr;          // null: no vectors
+  DenseBuildOptions dense;
+  ThreadPool* pool = nullptr;          // required
+  const CancelToken* cancel = nullptr;
+  std::function<void(std::string_view phase, int64_t done, int64_t total)> progress;
+};
+
+struct IndexReport {
+  uint64_t generation = 0, indexed_seq = 0;
+  int64_t documents = 0, chunks = 0, deleted = 0, cut_chunks = 0;
+  double seconds = 0, encode_seconds = 0;
+};
+
+absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
+                                        const IndexOptions& options);
+absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
+                                       const IndexOptions& options);
+
+struct VerifyReport {
+  std::vector<std::string> problems;   // empty: clean
+  int64_t files = 0, documents = 0, chunks = 0;
+};
+// Checksums of every file, and that segments and store agree document by document. Changes nothing.
+absl::StatusOr<VerifyReport> VerifyIndex(const std::string& data_dir, const DocumentStore& store,
+                                         std::string_view collection);
+// Quarantines what VerifyIndex finds damaged and rebuilds it from the store.
+absl::StatusOr<IndexReport> RepairIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
+                                        const IndexOptions& options);
+
+}  // namespace lectern::index
