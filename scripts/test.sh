@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The second README command: installs what tests need, builds, runs every test.
+#   scripts/test.sh          release build; unit, golden, property, differential, fault, fuzz-seed and end-to-end tests
+#   scripts/test.sh --all    and ASan + UBSan, TSan, 20 kill rounds (what CI runs)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+all=no
+case "${1:-}" in
+  "") ;;
+  --all) all=yes ;;
+  *) echo "usage: scripts/test.sh [--all]" >&2; exit 2 ;;
+esac
+scripts/packages.sh test
+
+python3 scripts/check_layers.py
+python3 scripts/check_headers.py
+
+build_and_test() {  # preset, then what ctest is told
+  local preset=$1
+  shift
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset"
+  ctest --preset "$preset" --parallel 2 "$@"
+}
+
+scripts/fetch_models.py
+if [ "$all" = yes ]; then
+  export LECTERN_KILL_ROUNDS=20
+  # Golden tests of whole models and end-to-end runs are left to the release build: sanitizers slow them 20-fold.
+  build_and_test asan --label-exclude 'slow|e2e'
+  build_and_test tsan --label-exclude 'slow|e2e'
+fi
+build_and_test release
