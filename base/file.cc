@@ -126,7 +126,7 @@ absl::Status ErrnoStatus(int error, std::string_view what, std::string_view path
     case EROFS:
     case EACCES:
     case EPERM:
-      return FailedPrecondition(text);
+      return PermissionDenied(text);
     default:
       return Unavailable(text);
   }

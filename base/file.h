@@ -6,7 +6,7 @@
 // Shapes:  byte strings.
 // Threads: FileSystem is shared by all; a WritableFile belongs to one thread.
 // Errors:  kNotFound, kUnavailable (errno and path in the message), kResourceExhausted (ENOSPC, EDQUOT),
-//          kFailedPrecondition (read-only file system, permissions).
+//          kPermissionDenied (read-only file system, permissions).
 // Cost:    WriteFileAtomically: one write, two fsyncs (file, directory), one rename.
 #pragma once
 

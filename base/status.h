@@ -40,6 +40,7 @@ LECTERN_STATUS_MAKER(AlreadyExists, kAlreadyExists)
 LECTERN_STATUS_MAKER(DataLoss, kDataLoss)                      // bytes are damaged
 LECTERN_STATUS_MAKER(ResourceExhausted, kResourceExhausted)    // memory, disk, queue, budget
 LECTERN_STATUS_MAKER(FailedPrecondition, kFailedPrecondition)  // a model or index is missing or differs
+LECTERN_STATUS_MAKER(PermissionDenied, kPermissionDenied)    // read-only file system, permissions
 LECTERN_STATUS_MAKER(Locked, kAborted)                         // another process holds the directory
 LECTERN_STATUS_MAKER(Cancelled, kCancelled)
 LECTERN_STATUS_MAKER(DeadlineExceeded, kDeadlineExceeded)
