@@ -1,0 +1,92 @@
+#include "service/cli/app.h"
+
+#include "base/cpu_target.h"
+
+#ifndef LECTERN_VERSION
+#define LECTERN_VERSION "unknown"
+#endif
+
+namespace lectern::cli {
+namespace {
+
+// Commands of the public surface that this build does not have: named, so that nobody wonders.
+constexpr const char* kNotInThisBuild[] = {"serve", "route", "snapshot", "export", "keys", "bench", "man"};
+
+}  // namespace
+
+CLI::App* Registry::Add(const std::string& name, const std::string& help, Command run, CLI::App* parent) {
+  CLI::App* command = (parent != nullptr ? parent : &app)->add_subcommand(name, help);
+  command->fallthrough();
+  if (run != nullptr) {
+    command->callback([this_chosen = &chosen, run = std::move(run)] { *this_chosen = run; });
+  } else {
+    command->require_subcommand(1);
+  }
+  return command;
+}
+
+void Registry::Setting(CLI::App* command, const std::string& flag, const std::string& key, const std::string& help) {
+  command->add_option_function<std::string>(
+      flag, [context = &context, key](const std::string& value) { context->overrides[key] = value; }, help);
+}
+
+int Main(int argc, char** argv) {
+  InstallSignalHandlers();
+  Context context;
+  Command chosen;
+  CLI::App app("Index documents, search them, and read answers whose citations are checked against the stored text.", "lectern");
+  GlobalFlags& flags = context.flags;
+  app.add_option("--data", flags.data, "data directory")->envname("LECTERN_DATA")->capture_default_str();
+  app.add_option("--config", flags.config_file, "TOML file of settings (see `lectern config schema`)");
+  app.add_flag("--json", flags.json, "one JSON object, or one a line, on stdout");
+  app.add_flag("-q,--quiet", flags.quiet, "no notes and no progress");
+  app.add_flag("-v,--verbose", flags.verbose, "more detail; may be repeated");
+  app.add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  app.add_option("--color", flags.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  app.add_flag("--no-progress", flags.no_progress, "no progress bar");
+  app.add_flag("-y,--yes", flags.yes, "do not ask");
+  app.add_option("--timeout", flags.timeout, "stop after this long: 500ms, 30s, 5m");
+  app.add_option("--url", flags.url, "talk to a server instead of opening the directory");
+  app.set_version_flag("--version", "lectern " LECTERN_VERSION);
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "help of every command");
+
+  Registry registry{app, context, chosen};
+  RegisterCollections(registry);
+  RegisterIngest(registry);
+  RegisterSearch(registry);
+  RegisterModels(registry);
+  RegisterEval(registry);
+  RegisterSystem(registry);
+  for (const char* name : kNotInThisBuild) {
+    registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> {
+      return NotSupported("`lectern ", name, "` is not part of this build");
+    })->group("")->allow_extras();
+  }
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    context.terminal = std::make_unique<Terminal>(flags);
+    return context.terminal->Fail(InvalidArgument(error.what()));
+  }
+  context.terminal = std::make_unique<Terminal>(flags);
+  const Terminal& terminal = *context.terminal;
+  if (const char* forced = std::getenv("LECTERN_CPU"); forced != nullptr && *forced != '\0') {
+    if (auto target = ParseCpuTarget(forced); !target.ok()) return terminal.Fail(Annotate(target.status(), "LECTERN_CPU"));
+  }
+  if (!flags.url.empty()) return terminal.Fail(NotSupported("--url: this build does not talk to a server yet"));
+  if (!flags.timeout.empty()) {
+    auto limit = service::ParseDurationMs(flags.timeout);
+    if (!limit.ok()) return terminal.Fail(Annotate(limit.status(), "--timeout"));
+    InterruptToken().SetDeadline(CancelToken::Clock::now() + std::chrono::milliseconds(*limit));
+  }
+  auto config = service::Config::Load({.file = flags.config_file, .overrides = context.overrides});
+  if (!config.ok()) return terminal.Fail(config.status());
+  context.engine = std::make_unique<service::Engine>(flags.data, *std::move(config));
+  const absl::StatusOr<int> result = chosen(context);
+  return result.ok() ? *result : terminal.Fail(result.status());
+}
+
+}  // namespace lectern::cli

@@ -1,0 +1,55 @@
+// service/cli/app.h: the command line: one function a command, one place that parses.
+//
+//   return lectern::cli::Main(argc, argv);
+//
+// Shapes:  `lectern [GLOBAL] COMMAND [ARGS]`; exit codes in terminal.h.
+// Threads: the main thread.
+// Errors:  a usage error prints the rule and exits 2; every other status goes through Terminal::Fail.
+// Cost:    parsing loads nothing; a command opens what it needs.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "service/cli/terminal.h"
+#include "service/config.h"
+#include "service/engine.h"
+
+namespace lectern::cli {
+
+// What a command runs with, made after parsing.
+struct Context {
+  GlobalFlags flags;
+  std::map<std::string, std::string> overrides;   // settings given as flags
+  std::unique_ptr<Terminal> terminal;
+  std::unique_ptr<service::Engine> engine;
+  const service::Config& config() const { return engine->config(); }
+};
+
+using Command = std::function<absl::StatusOr<int>(Context&)>;   // the exit code where it is not an error
+
+// Registers a command; `run` is called once parsing is through.
+struct Registry {
+  CLI::App& app;
+  Context& context;
+  Command& chosen;
+  // A subcommand of `parent` (or of the program).
+  CLI::App* Add(const std::string& name, const std::string& help, Command run, CLI::App* parent = nullptr);
+  // A flag that sets a configuration key.
+  void Setting(CLI::App* command, const std::string& flag, const std::string& key, const std::string& help);
+};
+
+void RegisterCollections(Registry& registry);   // init, collection, document
+void RegisterIngest(Registry& registry);        // ingest, index
+void RegisterSearch(Registry& registry);        // search, ask
+void RegisterModels(Registry& registry);        // model, embed, rerank
+void RegisterEval(Registry& registry);          // eval
+void RegisterSystem(Registry& registry);        // config, doctor, completion
+
+int Main(int argc, char** argv);
+
+}  // namespace lectern::cli

@@ -1,0 +1,145 @@
+// model, embed, rerank.
+#include <cstring>
+#include <iostream>
+
+#include "base/file.h"
+#include "service/cli/app.h"
+
+namespace lectern::cli {
+namespace {
+
+struct ModelArgs { std::string name, id, sha256; };
+struct EmbedArgs { std::string model, out = "jsonl", query; int64_t batch_tokens = 4096; bool cut = false; };
+
+std::string Row(const service::ModelRecord& r) {
+  return r.id + "\t" + r.kind + "\t" + r.architecture + "\t" + service::FormatBytes(r.bytes) + "\t" +
+         (r.sha256.empty() ? "not added" : r.sha256.substr(0, 12)) + "\t" + r.path;
+}
+
+absl::StatusOr<int> Show(Context& context, const absl::StatusOr<service::ModelRecord>& record, std::string_view done) {
+  RETURN_IF_ERROR(record.status());
+  if (context.flags.json) context.terminal->Json(record->ToJson());
+  else context.terminal->Line(internal::Concat(done, record->id, ": ", record->kind, ", ", record->architecture, ", ",
+                                               service::FormatBytes(record->bytes),
+                                               record->sha256.empty() ? "" : ", sha256 " + record->sha256, ", ", record->path));
+  return kOk;
+}
+
+std::vector<std::string> ReadStdinLines() {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+// NumPy format 1.0, float32, C order.
+std::string NpyHeader(int64_t rows, int64_t cols) {
+  std::string dict = internal::Concat("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
+  while ((10 + dict.size() + 1) % 64 != 0) dict += ' ';
+  dict += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(dict.size() & 255);
+  header += static_cast<char>(dict.size() >> 8);
+  return header + dict;
+}
+
+absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
+  if (args.out != "npy" && args.out != "fbin" && args.out != "jsonl") {
+    return InvalidArgument("--out must be npy, fbin or jsonl, got '", args.out, "'");
+  }
+  std::string why;
+  ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->DefaultEncoder(&why));
+  if (encoder == nullptr) return FailedPrecondition(why);
+  const std::vector<std::string> lines = ReadStdinLines();
+  const std::vector<std::string_view> texts(lines.begin(), lines.end());
+  index::EncodeStats stats;
+  ASSIGN_OR_RETURN(const std::vector<float> vectors, encoder->Encode(texts, args.cut, &stats, &InterruptToken()));
+  const int64_t dim = encoder->dim(), rows = static_cast<int64_t>(lines.size());
+  if (stats.cut_texts > 0) context.terminal->Note(internal::Concat(stats.cut_texts, " texts were cut at ", encoder->max_tokens(), " tokens"));
+  if (args.out == "jsonl") {
+    for (int64_t r = 0; r < rows; ++r) {
+      context.terminal->Line(DumpJson({{"index", r}, {"embedding", std::vector<float>(vectors.begin() + r * dim, vectors.begin() + (r + 1) * dim)}}));
+    }
+    return kOk;
+  }
+  std::string bytes = args.out == "npy" ? NpyHeader(rows, dim) : std::string(8, '\0');
+  if (args.out == "fbin") {
+    const uint32_t shape[2] = {static_cast<uint32_t>(rows), static_cast<uint32_t>(dim)};
+    std::memcpy(bytes.data(), shape, 8);
+  }
+  bytes.append(reinterpret_cast<const char*>(vectors.data()), vectors.size() * sizeof(float));
+  context.terminal->Out(bytes);
+  return kOk;
+}
+
+absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
+  const std::string model = args.model.empty() ? context.config().String("models.rerank") : args.model;
+  ASSIGN_OR_RETURN(index::CrossEncoder * encoder, context.engine->Reranker(model));
+  const std::vector<std::string> lines = ReadStdinLines();
+  const std::vector<std::string_view> texts(lines.begin(), lines.end());
+  index::EncodeStats stats;
+  ASSIGN_OR_RETURN(const std::vector<float> scores, encoder->Score(args.query, texts, &stats, &InterruptToken()));
+  if (stats.cut_texts > 0) context.terminal->Note(internal::Concat(stats.cut_texts, " passages were cut"));
+  std::vector<size_t> order(scores.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  for (size_t i : order) {
+    if (context.flags.json) context.terminal->Json({{"index", i}, {"relevance_score", scores[i]}});
+    else context.terminal->Line(internal::Concat(scores[i], "\t", i, "\t", lines[i]));
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void RegisterModels(Registry& registry) {
+  auto args = std::make_shared<ModelArgs>();
+  CLI::App* model = registry.Add("model", "the local model store", nullptr);
+  CLI::App* add = registry.Add("add", "check a model's structure, record its SHA-256 and path", [args](Context& c) -> absl::StatusOr<int> {
+    std::string id = args->id;
+    if (id.empty()) {
+      id = args->name.substr(args->name.find_last_of('/') + 1);
+      if (id.ends_with(".gguf")) id.resize(id.size() - 5);
+    }
+    return Show(c, c.engine->models().Add(args->name, id, args->sha256), "added ");
+  }, model);
+  add->add_option("PATH", args->name, "a .gguf file or a Hugging Face folder")->required();
+  add->add_option("--as", args->id, "id of the model; default: the file's name");
+  add->add_option("--sha256", args->sha256, "refuse the model unless it has this SHA-256");
+  registry.Add("list", "models added, and models in the models folder", [](Context& c) -> absl::StatusOr<int> {
+    ASSIGN_OR_RETURN(const auto records, c.engine->models().List());
+    for (const auto& record : records) {
+      if (c.flags.json) c.terminal->Json(record.ToJson());
+      else c.terminal->Line(Row(record));
+    }
+    if (records.empty()) c.terminal->Note("no model: scripts/fetch_models.py fetches those that the quickstart uses into " + c.engine->models().models_dir());
+    return kOk;
+  }, model);
+  CLI::App* inspect = registry.Add("inspect", "kind, architecture and size of a model", [args](Context& c) -> absl::StatusOr<int> {
+    return Show(c, c.engine->models().Inspect(args->name), "");
+  }, model);
+  inspect->add_option("MODEL", args->name, "id or path")->required();
+  CLI::App* verify = registry.Add("verify", "compare a model's SHA-256 with the one it was added with", [args](Context& c) -> absl::StatusOr<int> {
+    return Show(c, c.engine->models().Verify(args->name), "unchanged: ");
+  }, model);
+  verify->add_option("ID", args->name, "id")->required();
+  CLI::App* remove = registry.Add("rm", "forget a model; its file stays", [args](Context& c) -> absl::StatusOr<int> {
+    RETURN_IF_ERROR(c.engine->models().Remove(args->name));
+    c.terminal->Note("forgot model " + args->name);
+    return kOk;
+  }, model);
+  remove->add_option("ID", args->name, "id")->required();
+
+  auto embed_args = std::make_shared<EmbedArgs>();
+  CLI::App* embed = registry.Add("embed", "vectors for the lines of stdin", [embed_args](Context& c) { return Embed(c, *embed_args); });
+  registry.Setting(embed, "--model", "models.embed", "encoder: id or path");
+  embed->add_option("--out", embed_args->out, "npy, fbin or jsonl, on stdout");
+  embed->add_flag("--cut", embed_args->cut, "cut longer lines at the encoder's limit instead of refusing them");
+  CLI::App* rerank = registry.Add("rerank", "scores of the lines of stdin for a query, best first", [embed_args](Context& c) { return Rerank(c, *embed_args); });
+  rerank->add_option("QUERY", embed_args->query, "the query")->required();
+  rerank->add_option("--model", embed_args->model, "cross-encoder: id or path");
+}
+
+}  // namespace lectern::cli

@@ -1,0 +1,142 @@
+// config, doctor, completion.
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+
+#include <clocale>
+#include <cstdlib>
+
+#include "base/cpu_target.h"
+#include "base/file.h"
+#include "base/thread_pool.h"
+#include "service/cli/app.h"
+
+namespace lectern::cli {
+namespace {
+
+struct Check {
+  std::string name;
+  bool fine = true;
+  std::string found;
+};
+
+std::vector<Check> RunChecks(Context& context) {
+  std::vector<Check> checks;
+  const service::Engine& engine = *context.engine;
+  checks.push_back({"cpu", ActiveCpuTarget() >= CpuTarget::kAvx2,
+                    internal::Concat(CpuTargetName(ActiveCpuTarget()), ", ", ThreadPool::HardwareThreads(), " threads")});
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  checks.push_back({"open files", files.rlim_cur >= 1024, internal::Concat("limit ", files.rlim_cur, files.rlim_cur >= 1024 ? "" : ", 1024 are wanted")});
+
+  struct statvfs disk{};
+  std::string at = engine.data_dir();
+  while (!at.empty() && statvfs(at.c_str(), &disk) != 0) {
+    const size_t slash = at.find_last_of('/');
+    at = slash == std::string::npos ? "." : at.substr(0, slash);
+    if (at == "." && statvfs(".", &disk) == 0) break;
+  }
+  const int64_t free_bytes = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
+  checks.push_back({"disk", free_bytes > (int64_t{1} << 30), service::FormatBytes(free_bytes) + " free for " + engine.data_dir()});
+  const bool directory = index::DataDirectory::LooksLikeOne(engine.data_dir());
+  if (directory) {
+    auto manifest = index::DataDirectory::ReadManifest(engine.data_dir());
+    checks.push_back({"data directory", manifest.ok(),
+                      manifest.ok() ? internal::Concat(engine.data_dir(), ", manifest ", manifest->number, ", ", manifest->collections.size(), " collections")
+                                    : std::string(manifest.status().message())});
+  } else {
+    checks.push_back({"data directory", true, "none at " + engine.data_dir() + " yet; `lectern ingest` makes one"});
+  }
+  for (const char* key : {"reader.model", "models.embed"}) {
+    const std::string& model = context.config().String(key);
+    if (model == "none") {
+      checks.push_back({key, true, "none"});
+      continue;
+    }
+    auto record = engine.models().Inspect(model);
+    checks.push_back({key, record.ok(), record.ok() ? record->architecture + ", " + service::FormatBytes(record->bytes) + ", " + record->path
+                                                    : std::string(record.status().message())});
+  }
+  checks.push_back({"gpu", true, "not used by this build"});
+  return checks;
+}
+
+absl::StatusOr<int> Doctor(Context& context, bool strict) {
+  int warnings = 0;
+  for (const Check& check : RunChecks(context)) {
+    warnings += !check.fine;
+    if (context.flags.json) context.terminal->Json({{"check", check.name}, {"ok", check.fine}, {"found", check.found}});
+    else context.terminal->Line((check.fine ? "ok    " : "warn  ") + check.name + ": " + check.found);
+  }
+  return strict && warnings > 0 ? kThresholdNotMet : kOk;
+}
+
+// Every command path with its options, from the same table that parses them.
+void Collect(const CLI::App* app, const std::string& path, std::map<std::string, std::string>& words) {
+  std::string& line = words[path];
+  for (const CLI::App* sub : app->get_subcommands([](const CLI::App*) { return true; })) {
+    if (sub->get_group().empty()) continue;
+    line += sub->get_name() + " ";
+    Collect(sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), words);
+  }
+  for (const CLI::Option* option : app->get_options()) {
+    for (const std::string& name : option->get_lnames()) line += "--" + name + " ";
+  }
+}
+
+std::string Completion(const CLI::App& app, const std::string& shell) {
+  std::map<std::string, std::string> words;
+  Collect(&app, "", words);
+  std::string out;
+  if (shell == "fish") {
+    for (const auto& [path, line] : words) {
+      std::string condition = "__fish_use_subcommand";
+      if (!path.empty()) condition = "__fish_seen_subcommand_from " + path.substr(path.find_last_of(' ') + 1);
+      out += "complete -c lectern -n '" + condition + "' -a '" + line + "'\n";
+    }
+    return out;
+  }
+  if (shell == "zsh") out += "#compdef lectern\nautoload -U +X bashcompinit && bashcompinit\n";
+  out += "_lectern() {\n  local current=\"${COMP_WORDS[COMP_CWORD]}\" path=\"\" word\n"
+         "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \"$word\" in -*) ;; *) path=\"${path:+$path }$word\" ;; esac\n  done\n"
+         "  local words\n  while :; do\n    case \"$path\" in\n";
+  for (const auto& [path, line] : words) out += "      \"" + path + "\") words=\"" + line + "\" ;;\n";
+  out += "      *) words=\"\" ;;\n    esac\n    [ -z \"$words\" ] && [ -n \"$path\" ] || break\n"
+         "    case \"$path\" in *\" \"*) path=\"${path% *}\" ;; *) path=\"\" ;; esac\n  done\n"
+         "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}\ncomplete -o default -F _lectern lectern\n";
+  return out;
+}
+
+}  // namespace
+
+void RegisterSystem(Registry& registry) {
+  CLI::App* config = registry.Add("config", "settings and where they come from", nullptr);
+  auto origin = std::make_shared<bool>(false);
+  CLI::App* print = registry.Add("print", "the settings in force", [origin](Context& c) -> absl::StatusOr<int> {
+    if (c.flags.json) c.terminal->Json(c.config().ToJson(*origin));
+    else c.terminal->Out(c.config().ToToml(*origin));
+    return kOk;
+  }, config);
+  print->add_flag("--origin", *origin, "say where each value comes from");
+  registry.Add("check", "read the settings and say whether they are valid", [](Context& c) -> absl::StatusOr<int> {
+    c.terminal->Note("the settings are valid");  // an invalid one has stopped the program before this line
+    return kOk;
+  }, config);
+  registry.Add("schema", "JSON schema of the settings", [](Context& c) -> absl::StatusOr<int> {
+    c.terminal->Line(DumpJson(service::Config::JsonSchema(), 2));
+    return kOk;
+  }, config);
+
+  auto strict = std::make_shared<bool>(false);
+  CLI::App* doctor = registry.Add("doctor", "check limits, disk, processor and models", [strict](Context& c) { return Doctor(c, *strict); });
+  doctor->add_flag("--strict", *strict, "exit 9 on any warning");
+
+  CLI::App* completion = registry.Add("completion", "shell completion", nullptr);
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    registry.Add(shell, internal::Concat("completion for ", shell), [app = &registry.app, shell](Context& c) -> absl::StatusOr<int> {
+      c.terminal->Out(Completion(*app, shell));
+      return kOk;
+    }, completion);
+  }
+}
+
+}  // namespace lectern::cli

@@ -1,0 +1,110 @@
+#include "service/engine.h"
+
+#include "base/file.h"
+
+namespace lectern::service {
+
+Engine::Engine(std::string data_dir, Config config)
+    : data_dir_(std::move(data_dir)), config_(std::move(config)), models_(data_dir_, config_.String("models.dir")) {}
+Engine::~Engine() = default;
+
+ThreadPool& Engine::pool() {
+  absl::MutexLock lock(&mutex_);
+  if (pool_ == nullptr) {
+    const int64_t wanted = config_.Int("index.threads");
+    pool_ = std::make_unique<ThreadPool>(wanted > 0 ? static_cast<int>(wanted) : ThreadPool::HardwareThreads());
+  }
+  return *pool_;
+}
+
+absl::StatusOr<Writer> Engine::OpenWriter() const {
+  Writer writer;
+  ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForWriting(data_dir_));
+  index::StoreOptions options;
+  options.cache_bytes = config_.Int("storage.cache_bytes");
+  ASSIGN_OR_RETURN(writer.store, index::DocumentStore::Open(data_dir_ + "/store", options));
+  return writer;
+}
+
+absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenFollower() const {
+  if (!index::DataDirectory::LooksLikeOne(data_dir_)) {
+    return NotFound("no data directory at ", data_dir_, "; make one with `lectern init ", data_dir_, "` or `lectern ingest`");
+  }
+  index::StoreOptions options;
+  options.mode = index::StoreOptions::Mode::kFollow;
+  options.cache_bytes = config_.Int("storage.cache_bytes");
+  return index::DocumentStore::Open(data_dir_ + "/store", options);
+}
+
+absl::StatusOr<std::string> Engine::ResolveAlias(std::string_view name) const {
+  if (!index::DataDirectory::LooksLikeOne(data_dir_)) {
+    return NotFound("no data directory at ", data_dir_, "; make one with `lectern init ", data_dir_, "` or `lectern ingest`");
+  }
+  ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(data_dir_));
+  if (const auto it = manifest.aliases.find(std::string(name)); it != manifest.aliases.end()) return it->second;
+  return std::string(name);
+}
+
+absl::StatusOr<std::shared_ptr<const index::Corpus>> Engine::OpenCorpus(std::string_view collection) const {
+  ASSIGN_OR_RETURN(const std::string name, ResolveAlias(collection));
+  return index::Corpus::Open(data_dir_, name);
+}
+
+absl::StatusOr<index::Encoder*> Engine::DefaultEncoder(std::string* why) {
+  const std::string& model = config_.String("models.embed");
+  if (model == "none" || model.empty()) {
+    *why = "models.embed is 'none'";
+    return nullptr;
+  }
+  auto path = models_.Resolve(model);
+  if (!path.ok()) {
+    *why = std::string(path.status().message());
+    return nullptr;
+  }
+  ThreadPool& threads = pool();
+  absl::MutexLock lock(&mutex_);
+  if (encoder_ == nullptr) {
+    index::EncoderOptions options;
+    const std::string& precision = config_.String("models.embed_precision");
+    if (precision != "bf16" && precision != "float32") {
+      return InvalidArgument("models.embed_precision must be bf16 or float32, got '", precision, "'");
+    }
+    options.precision = precision == "bf16" ? index::Precision::kBf16 : index::Precision::kFloat32;
+    ASSIGN_OR_RETURN(encoder_, index::Encoder::Open(*path, options, threads));
+  }
+  return encoder_.get();
+}
+
+absl::StatusOr<index::Encoder*> Engine::EncoderOf(const index::Corpus& corpus, std::string* why) {
+  if (!corpus.has_vectors()) {
+    *why = "the collection has no vectors";
+    return nullptr;
+  }
+  return DefaultEncoder(why);
+}
+
+absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) {
+  ASSIGN_OR_RETURN(const std::string path, models_.Resolve(model));
+  ThreadPool& threads = pool();
+  absl::MutexLock lock(&mutex_);
+  if (reranker_ == nullptr) {
+    index::EncoderOptions options;
+    options.max_tokens = 512;
+    ASSIGN_OR_RETURN(reranker_, index::CrossEncoder::Open(path, options, threads));
+  }
+  return reranker_.get();
+}
+
+absl::StatusOr<decoder::Reader*> Engine::Reader() {
+  ASSIGN_OR_RETURN(const std::string path, models_.Resolve(config_.String("reader.model")));
+  absl::MutexLock lock(&mutex_);
+  if (reader_ == nullptr) {
+    decoder::ReaderOptions options;
+    options.num_threads = static_cast<int>(config_.Int("reader.threads"));
+    options.chat_template = config_.String("reader.chat_template");
+    ASSIGN_OR_RETURN(reader_, decoder::Reader::Open(path, options));
+  }
+  return reader_.get();
+}
+
+}  // namespace lectern::service

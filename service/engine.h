@@ -1,0 +1,69 @@
+// service/engine.h: wires the parts over one data directory. No part knows another; this file does.
+//
+//   ASSIGN_OR_RETURN(auto engine, Engine::Open(data_dir, config));
+//   ASSIGN_OR_RETURN(auto corpus, engine->OpenCorpus("books"));
+//   ASSIGN_OR_RETURN(index::Encoder* encoder, engine->EncoderOf(*corpus));   // null: none, see why
+//
+// Shapes:  see the parts.
+// Threads: one command or request pool; models load once under a lock.
+// Errors:  those of the parts; kNotFound names a missing collection or data directory.
+// Cost:    opens nothing that is not asked for: a BM25 search loads no model, an ingest no reader.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "base/thread_pool.h"
+#include "decoder/reader.h"
+#include "index/corpus.h"
+#include "index/data_directory.h"
+#include "index/document_store.h"
+#include "index/encoder.h"
+#include "service/config.h"
+#include "service/models.h"
+
+namespace lectern::service {
+
+// A directory opened for writing: the lock, the published state and the store.
+struct Writer {
+  std::unique_ptr<index::DataDirectory> directory;
+  std::unique_ptr<index::DocumentStore> store;
+};
+
+class Engine {
+ public:
+  Engine(std::string data_dir, Config config);
+  ~Engine();
+  const std::string& data_dir() const { return data_dir_; }
+  const Config& config() const { return config_; }
+  const ModelStore& models() const { return models_; }
+  ThreadPool& pool();
+
+  absl::StatusOr<Writer> OpenWriter() const;                                       // kAborted where another process writes
+  absl::StatusOr<std::unique_ptr<index::DocumentStore>> OpenFollower() const;      // beside a writer, or read-only
+  absl::StatusOr<std::string> ResolveAlias(std::string_view name) const;
+  absl::StatusOr<std::shared_ptr<const index::Corpus>> OpenCorpus(std::string_view collection) const;
+
+  // The encoder that models.embed names; null with a reason in *why where none is at hand or it is set to 'none'.
+  absl::StatusOr<index::Encoder*> DefaultEncoder(std::string* why);
+  // The encoder a corpus was indexed with; null with a reason in *why. kFailedPrecondition where it differs.
+  absl::StatusOr<index::Encoder*> EncoderOf(const index::Corpus& corpus, std::string* why);
+  absl::StatusOr<index::CrossEncoder*> Reranker(const std::string& model);
+  absl::StatusOr<decoder::Reader*> Reader();
+
+ private:
+  std::string data_dir_;
+  Config config_;
+  ModelStore models_;
+  absl::Mutex mutex_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<index::Encoder> encoder_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<index::CrossEncoder> reranker_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lectern::service
