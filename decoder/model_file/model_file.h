@@ -21,7 +21,6 @@
 #include <vector>
 
 #include "base/dtype.h"
-#include "base/json.h"
 #include "base/status.h"
 
 namespace lectern::model_file {
