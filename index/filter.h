@@ -4,7 +4,10 @@
 //   ASSIGN_OR_RETURN(Filter g, Filter::FromJson(json));     // {"all":[{"field":"lang","eq":"en"}, ...]}
 //   bool keep = f.Matches(values_of);
 //
-// Shapes:  = != < <= > >= in exists and or not, parentheses; depth at most 16, at most 256 terms.
+// Shapes:  = != < <= > >= in exists and or not, parentheses; depth at most 16, at most 256 terms. Strings stand in single or
+//          double quotes, a name with other than letters, digits, _ . - in backquotes. A quoted RFC 3339 date compares
+//          with date fields. Numbers compare exactly, integers with fractions too; unlike types never match.
+//          JSON: {"all":[...]}, {"any":[...]}, {"not":{...}}, {"field":"year","gte":2015,"lt":2020} (eq ne lt lte gt gte in exists).
 // Threads: immutable.
 // Errors:  kInvalidArgument with the byte offset (text) or the pointer (JSON), the limit and the value.
 // Cost:    one walk of the tree a document.
@@ -28,7 +31,8 @@ class Filter {
   static absl::StatusOr<Filter> Parse(std::string_view text);
   static absl::StatusOr<Filter> FromJson(const Json& value);
   Json ToJson() const;
-  // A multi-valued field matches where any of its values does; an absent field matches only != and not exists.
+  // A multi-valued field matches where any of its values does; != is `not =`, so that an absent field matches only
+  // != and not exists.
   bool Matches(const ValuesOf& values_of) const;
   std::vector<std::string> Fields() const;
 
