@@ -18,7 +18,7 @@ python3 scripts/check_headers.py
 build_and_test() {  # preset, then what ctest is told
   local preset=$1
   shift
-  cmake --preset "$preset" >/dev/null
+  cmake --preset "$preset" -DLECTERN_TESTS=ON >/dev/null
   cmake --build --preset "$preset"
   ctest --preset "$preset" --parallel 2 "$@"
 }

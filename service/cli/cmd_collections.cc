@@ -1,0 +1,230 @@
+// init, collection, document.
+#include <algorithm>
+
+#include "base/file.h"
+#include "service/cli/app.h"
+#include "service/collections.h"
+
+namespace lectern::cli {
+namespace {
+
+struct Args {
+  std::string name, target, dir, id, span, cursor, durability = "wal";
+  service::CollectionSpec spec;
+  int64_t limit = 100;
+  bool source = false, dry_run = false;
+};
+
+absl::StatusOr<int> Init(Context& context, const Args& args) {
+  if (args.durability != "wal") {
+    return NotSupported("--durability ", args.durability, ": this build acknowledges a write only once it is on disk (wal)");
+  }
+  service::Engine engine(args.dir, context.config());
+  const bool existed = index::DataDirectory::LooksLikeOne(args.dir);
+  RETURN_IF_ERROR(engine.OpenWriter().status());
+  context.terminal->Note(existed ? args.dir + " is a data directory already" : "made the data directory " + args.dir);
+  return kOk;
+}
+
+absl::StatusOr<int> Create(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  ASSIGN_OR_RETURN(const Json settings, service::CreateCollection(writer, args.name, args.spec, context.config()));
+  if (context.flags.json) context.terminal->Json({{"name", args.name}, {"settings", settings}});
+  else context.terminal->Line("created collection " + args.name);
+  return kOk;
+}
+
+absl::StatusOr<int> List(Context& context) {
+  ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+  ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(context.engine->data_dir()));
+  ASSIGN_OR_RETURN(const auto names, service::ListCollections(*store));
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const int64_t documents, store->CountDocuments(name));
+    const auto it = manifest.collections.find(name);
+    const uint64_t generation = it == manifest.collections.end() ? 0 : it->second.generation;
+    std::vector<std::string> aliases;
+    for (const auto& [alias, target] : manifest.aliases) {
+      if (target == name) aliases.push_back(alias);
+    }
+    if (context.flags.json) context.terminal->Json({{"name", name}, {"documents", documents}, {"generation", generation}, {"aliases", aliases}});
+    else context.terminal->Line(internal::Concat(name, "\t", documents, " documents\tgeneration ", generation));
+    if (!context.flags.json) {
+      for (const std::string& alias : aliases) context.terminal->Line(alias + "\talias of " + name);
+    }
+  }
+  if (names.empty()) context.terminal->Note("no collection yet; `lectern ingest NAME FILE` makes one");
+  return kOk;
+}
+
+absl::StatusOr<int> Show(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
+  ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+  ASSIGN_OR_RETURN(const Json settings, service::CollectionSettings(*store, name));
+  ASSIGN_OR_RETURN(const int64_t documents, store->CountDocuments(name));
+  Json out = {{"name", name}, {"documents", documents}, {"last_seq", store->last_seq()}, {"settings", settings}};
+  ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(context.engine->data_dir()));
+  if (const auto it = manifest.collections.find(name); it != manifest.collections.end()) {
+    out["generation"] = it->second.generation;
+    out["indexed_seq"] = it->second.indexed_seq;
+  }
+  context.terminal->Line(DumpJson(out, context.flags.json ? -1 : 2));
+  return kOk;
+}
+
+absl::StatusOr<int> Drop(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  RETURN_IF_ERROR(service::CollectionSettings(*writer.store, args.name).status());
+  ASSIGN_OR_RETURN(const int64_t documents, writer.store->CountDocuments(args.name));
+  if (args.dry_run) {
+    context.terminal->Line(internal::Concat("would drop collection ", args.name, " with ", documents, " documents"));
+    return kOk;
+  }
+  if (!context.flags.yes) return InvalidArgument("dropping ", args.name, " with ", documents, " documents cannot be undone: say --yes, or look first with --dry-run");
+  RETURN_IF_ERROR(service::DropCollection(writer, args.name));
+  context.terminal->Note(internal::Concat("dropped collection ", args.name, " with ", documents, " documents"));
+  return kOk;
+}
+
+absl::StatusOr<int> Alias(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  RETURN_IF_ERROR(service::CollectionSettings(*writer.store, args.target).status());
+  if (service::CollectionSettings(*writer.store, args.name).ok()) return AlreadyExists("'", args.name, "' is a collection; an alias needs a name of its own");
+  RETURN_IF_ERROR(writer.directory->PublishAlias(args.name, args.target));
+  context.terminal->Note(args.name + " now means " + args.target);
+  return kOk;
+}
+
+absl::StatusOr<index::Span> ParseSpan(const std::string& text, int64_t size) {
+  const size_t colon = text.find(':');
+  char* end_a = nullptr;
+  char* end_b = nullptr;
+  const int64_t begin = std::strtoll(text.c_str(), &end_a, 10);
+  const int64_t end = colon == std::string::npos ? -1 : std::strtoll(text.c_str() + colon + 1, &end_b, 10);
+  if (colon == std::string::npos || end_a != text.c_str() + colon || *end_b != '\0' || begin < 0 || begin > end || end > size) {
+    return InvalidArgument("--span must be BEGIN:END in bytes within 0..", size, ", got '", text, "'");
+  }
+  return index::Span{begin, end};
+}
+
+Json FieldJson(const index::FieldValue& value) {
+  return std::visit([](const auto& v) { return Json(v); }, value);
+}
+
+absl::StatusOr<int> Get(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
+  ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+  ASSIGN_OR_RETURN(const index::StoredDocument stored, store->Get(name, args.id));
+  const index::Document& doc = stored.document;
+  if (args.source) {
+    context.terminal->Out(doc.source.empty() ? doc.text : doc.source);
+    return kOk;
+  }
+  std::string text = doc.text;
+  if (!args.span.empty()) {
+    ASSIGN_OR_RETURN(const index::Span span, ParseSpan(args.span, static_cast<int64_t>(doc.text.size())));
+    text = doc.text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
+  }
+  if (!context.flags.json) {
+    context.terminal->Line(text);
+    return kOk;
+  }
+  Json fields = Json::object();
+  for (const auto& [field, values] : doc.fields) {
+    Json list = Json::array();
+    for (const auto& value : values) list.push_back(FieldJson(value));
+    fields[field] = list.size() == 1 ? list[0] : list;
+  }
+  context.terminal->Json({{"id", doc.id}, {"title", doc.title}, {"uri", doc.uri}, {"text", text}, {"fields", fields}, {"seq", stored.seq},
+                          {"extractor", doc.extractor}, {"source_sha256", doc.source_sha256}, {"offset_unit", "utf8"}});
+  return kOk;
+}
+
+absl::StatusOr<int> Delete(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  RETURN_IF_ERROR(writer.store->Get(name, args.id).status());
+  if (args.dry_run) {
+    context.terminal->Line("would delete " + args.id);
+    return kOk;
+  }
+  index::WriteBatch batch;
+  batch.Delete(name, args.id);
+  ASSIGN_OR_RETURN(const uint64_t seq, writer.store->Commit(batch));
+  // Published at once: a deleted document never surfaces again.
+  RETURN_IF_ERROR(service::UpdateIndexNow(*context.engine, writer, name).status());
+  if (context.flags.json) context.terminal->Json({{"durable_seq", seq}, {"deleted", args.id}});
+  else context.terminal->Note("deleted " + args.id);
+  return kOk;
+}
+
+absl::StatusOr<int> ListDocuments(Context& context, const Args& args) {
+  if (args.limit < 1) return InvalidArgument("--limit must be 1 or more, got ", args.limit);
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
+  ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+  RETURN_IF_ERROR(service::CollectionSettings(*store, name).status());
+  int64_t shown = 0;
+  std::string last;
+  bool more = false;
+  RETURN_IF_ERROR(store->Scan(name, args.cursor, [&](index::StoredDocument&& stored) {
+    if (shown == args.limit) {
+      more = true;
+      return false;
+    }
+    ++shown;
+    last = stored.document.id;
+    if (context.flags.json) {
+      context.terminal->Json({{"id", stored.document.id}, {"title", stored.document.title}, {"bytes", stored.document.text.size()}, {"seq", stored.seq}});
+    } else {
+      context.terminal->Line(internal::Concat(stored.document.id, "\t", stored.document.text.size(), " bytes\t", stored.document.title));
+    }
+    return true;
+  }));
+  if (more) context.terminal->Note("more follow: --cursor '" + last + "'");
+  return kOk;
+}
+
+}  // namespace
+
+void RegisterCollections(Registry& registry) {
+  auto args = std::make_shared<Args>();
+  CLI::App* init = registry.Add("init", "make a data directory", [args](Context& c) { return Init(c, *args); });
+  init->add_option("DIR", args->dir, "where")->required();
+  init->add_option("--durability", args->durability, "wal: a write is acknowledged once it is on disk");
+
+  CLI::App* collection = registry.Add("collection", "make, list, show, drop and rename collections", nullptr);
+  auto named = [&](const char* name, const char* help, Command run) {
+    CLI::App* command = registry.Add(name, help, std::move(run), collection);
+    command->add_option("NAME", args->name, "collection")->required();
+    return command;
+  };
+  CLI::App* create = named("create", "make a collection", [args](Context& c) { return Create(c, *args); });
+  create->add_option("--schema", args->spec.schema_file, "TOML file of fields; default: inferred at the first ingest");
+  registry.Setting(create, "--embed-model", "models.embed", "sentence encoder, or none");
+  registry.Setting(create, "--analyzer", "index.analyzer", "en, icu, or a Snowball language");
+  registry.Setting(create, "--chunk-tokens", "index.chunk_tokens", "tokens of a chunk; 0: one chunk a document");
+  registry.Setting(create, "--chunk-overlap", "index.chunk_overlap", "tokens that neighbouring chunks share");
+  registry.Add("list", "every collection", [](Context& c) { return List(c); }, collection);
+  named("show", "settings and sizes of a collection", [args](Context& c) { return Show(c, *args); });
+  CLI::App* drop = named("drop", "remove a collection and its documents", [args](Context& c) { return Drop(c, *args); });
+  drop->add_flag("--dry-run", args->dry_run, "say what would go");
+  CLI::App* alias = named("alias", "let NAME mean a collection, or another one, at once", [args](Context& c) { return Alias(c, *args); });
+  alias->add_option("COLLECTION", args->target, "the collection it means")->required();
+
+  CLI::App* document = registry.Add("document", "show, remove and page through documents", nullptr);
+  auto of_collection = [&](const char* name, const char* help, Command run, bool with_id) {
+    CLI::App* command = registry.Add(name, help, std::move(run), document);
+    command->add_option("COLLECTION", args->name, "collection or alias")->required();
+    if (with_id) command->add_option("ID", args->id, "document")->required();
+    return command;
+  };
+  CLI::App* get = of_collection("get", "print a document's text", [args](Context& c) { return Get(c, *args); }, true);
+  get->add_option("--span", args->span, "BEGIN:END in bytes of the extracted text: opens a citation");
+  get->add_flag("--source", args->source, "the source bytes instead of the extracted text");
+  CLI::App* remove = of_collection("delete", "remove a document; it is not found again", [args](Context& c) { return Delete(c, *args); }, true);
+  remove->add_flag("--dry-run", args->dry_run, "say what would go");
+  CLI::App* list = of_collection("list", "documents in order of their ids", [args](Context& c) { return ListDocuments(c, *args); }, false);
+  list->add_option("--cursor", args->cursor, "start after this id");
+  list->add_option("--limit", args->limit, "this many at most")->capture_default_str();
+}
+
+}  // namespace lectern::cli

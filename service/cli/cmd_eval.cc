@@ -1,0 +1,220 @@
+// eval: score, search, compare, answers.
+#include <algorithm>
+
+#include "base/file.h"
+#include "service/cli/app.h"
+#include "service/cli/search_flags.h"
+#include "service/eval/stats.h"
+#include "service/eval/trec_io.h"
+
+namespace lectern::cli {
+namespace {
+
+struct Args {
+  std::string collection, qrels, topics, run, save_run, measures = "nDCG@10 R@100 RR@10", format = "text", tag = "lectern";
+  std::vector<std::string> runs, fail_under;
+  bool per_query = false;
+  SearchFlags search;
+};
+
+std::string Fixed(double value, int digits) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return text;
+}
+
+Json ScoresJson(const eval::Scores& scores, bool per_query) {
+  Json mean = Json::object();
+  for (size_t m = 0; m < scores.measures.size(); ++m) mean[scores.measures[m].name] = scores.mean[m];
+  Json out = {{"queries", scores.per_query.size()}, {"missing_queries", scores.missing_queries},
+              {"unjudged_queries", scores.unjudged_queries}, {"mean", mean}};
+  if (per_query) {
+    Json rows = Json::array();
+    for (const auto& row : scores.per_query) {
+      Json values = Json::object();
+      for (size_t m = 0; m < scores.measures.size(); ++m) values[scores.measures[m].name] = row.values[m];
+      rows.push_back({{"query_id", row.query_id}, {"values", values}});
+    }
+    out["per_query"] = rows;
+  }
+  return out;
+}
+
+std::string Table(const eval::Scores& scores, const std::string& format, bool per_query) {
+  std::string out;
+  const bool markdown = format == "markdown", csv = format == "csv";
+  auto row = [&](const std::vector<std::string>& cells) {
+    if (markdown) out += "| ";
+    for (size_t i = 0; i < cells.size(); ++i) out += (i ? (csv ? "," : markdown ? " | " : "\t") : "") + cells[i];
+    out += markdown ? " |\n" : "\n";
+  };
+  std::vector<std::string> head = {"query"};
+  for (const auto& measure : scores.measures) head.push_back(measure.name);
+  row(head);
+  if (markdown) row(std::vector<std::string>(head.size(), "---"));
+  if (per_query) {
+    for (const auto& query : scores.per_query) {
+      std::vector<std::string> cells = {query.query_id};
+      for (double value : query.values) cells.push_back(Fixed(value, 4));
+      row(cells);
+    }
+  }
+  std::vector<std::string> cells = {"all"};
+  for (double value : scores.mean) cells.push_back(Fixed(value, 4));
+  row(cells);
+  return out;
+}
+
+absl::StatusOr<int> Report(Context& context, const Args& args, const eval::Scores& scores) {
+  if (context.flags.json || args.format == "json") context.terminal->Line(DumpJson(ScoresJson(scores, args.per_query)));
+  else context.terminal->Out(Table(scores, args.format, args.per_query));
+  context.terminal->Note(internal::Concat(scores.per_query.size(), " judged queries, ", scores.missing_queries,
+                                          " of them missing in the run (counted as 0), ", scores.unjudged_queries, " unjudged queries left out"));
+  for (const std::string& rule : args.fail_under) {
+    const size_t equals = rule.find('=');
+    char* end = nullptr;
+    const double least = equals == std::string::npos ? 0 : std::strtod(rule.c_str() + equals + 1, &end);
+    if (end == nullptr || *end != '\0') return InvalidArgument("--fail-under takes MEASURE=NUMBER, got '", rule, "'");
+    bool found = false;
+    for (size_t m = 0; m < scores.measures.size(); ++m) {
+      if (scores.measures[m].name != rule.substr(0, equals)) continue;
+      found = true;
+      if (scores.mean[m] < least) {
+        context.terminal->Warn(internal::Concat(rule.substr(0, equals), " is ", Fixed(scores.mean[m], 4), ", below ", least));
+        return kThresholdNotMet;
+      }
+    }
+    if (!found) return InvalidArgument("--fail-under names ", rule.substr(0, equals), ", which is not among --measures");
+  }
+  return kOk;
+}
+
+absl::StatusOr<int> Score(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const auto measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(const auto qrels, eval::ReadQrels(args.qrels));
+  ASSIGN_OR_RETURN(const auto run, eval::ReadRun(args.run));
+  return Report(context, args, eval::Evaluate(qrels, run, measures));
+}
+
+absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const auto measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(const auto qrels, eval::ReadQrels(args.qrels));
+  ASSIGN_OR_RETURN(const auto topics, eval::ReadTopics(args.topics));
+  ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
+  SearchFlags flags = args.search;
+  if (flags.k < 0) flags.k = 1000;
+  ASSIGN_OR_RETURN(const index::SearchRequest probe, MakeRequest(flags, context.config(), "x"));
+  std::string why;
+  index::Encoder* encoder = nullptr;
+  if (NeedsEncoder(probe, *corpus)) {
+    ASSIGN_OR_RETURN(encoder, context.engine->EncoderOf(*corpus, &why));
+  }
+  eval::RunMap run;
+  std::vector<std::pair<std::string, std::vector<eval::RunEntry>>> ordered;
+  Progress progress(*context.terminal, "search", static_cast<int64_t>(topics.size()), "topics");
+  std::vector<double> took;
+  std::map<std::string, int64_t> degraded;
+  for (const eval::Topic& topic : topics) {
+    if (!qrels.contains(topic.id)) continue;
+    ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(flags, context.config(), topic.text));
+    request.with_text = !flags.rerank.empty();
+    request.highlight = false;
+    ASSIGN_OR_RETURN(index::SearchResponse response, SearchAndRerank(context, flags, *corpus, request, encoder));
+    took.push_back(response.took_ms["total"]);
+    for (const std::string& reason : response.degraded) ++degraded[reason];
+    std::vector<eval::RunEntry> entries;
+    // The rank decides, as search shows it: equal scores keep our order under any scorer.
+    for (const index::SearchHit& hit : response.hits) entries.push_back({hit.doc_id, -static_cast<double>(entries.size())});
+    run[topic.id] = entries;
+    for (size_t i = 0; i < entries.size(); ++i) entries[i].score = response.hits[i].score;
+    ordered.emplace_back(topic.id, std::move(entries));
+    progress.Update(static_cast<int64_t>(took.size()));
+    RETURN_IF_ERROR(CheckCancel(&InterruptToken()));
+  }
+  if (!args.save_run.empty()) {
+    RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.save_run, eval::FormatRun(ordered, eval::RunFormat::kTrec, args.tag)));
+  }
+  for (const auto& [reason, count] : degraded) context.terminal->Note(internal::Concat("degraded: ", reason, " in ", count, " searches", why.empty() ? "" : " (" + why + ")"));
+  if (!took.empty()) {
+    std::sort(took.begin(), took.end());
+    context.terminal->Note(internal::Concat("latency ms: median ", Fixed(took[took.size() / 2], 2), ", p99 ", Fixed(took[took.size() * 99 / 100], 2)));
+  }
+  return Report(context, args, eval::Evaluate(qrels, run, measures));
+}
+
+absl::StatusOr<int> Compare(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const auto measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(const auto qrels, eval::ReadQrels(args.qrels));
+  if (args.runs.size() < 2) return InvalidArgument("eval compare needs a baseline run and at least one other");
+  std::vector<eval::Scores> scores;
+  for (const std::string& path : args.runs) {
+    ASSIGN_OR_RETURN(const auto run, eval::ReadRun(path));
+    scores.push_back(eval::Evaluate(qrels, run, measures));
+  }
+  struct Row { std::string run, measure; double base, value; eval::PairedDifference d; };
+  std::vector<Row> rows;
+  std::vector<double> p_values;
+  for (size_t r = 1; r < scores.size(); ++r) {
+    for (size_t m = 0; m < measures.size(); ++m) {
+      std::vector<double> base, other;
+      for (size_t q = 0; q < scores[0].per_query.size(); ++q) {
+        base.push_back(scores[0].per_query[q].values[m]);
+        other.push_back(scores[r].per_query[q].values[m]);
+      }
+      rows.push_back({args.runs[r], measures[m].name, scores[0].mean[m], scores[r].mean[m], eval::ComparePaired(base, other)});
+      p_values.push_back(rows.back().d.p);
+    }
+  }
+  const std::vector<double> adjusted = eval::HolmAdjust(p_values);
+  if (!context.flags.json) context.terminal->Line("run\tmeasure\tbaseline\tvalue\tdifference\t95 % interval\tp\tp (Holm)\twins/losses/ties");
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
+    if (context.flags.json) {
+      context.terminal->Json({{"run", row.run}, {"measure", row.measure}, {"baseline", row.base}, {"value", row.value},
+                              {"difference", row.d.difference.mean}, {"low", row.d.difference.low}, {"high", row.d.difference.high},
+                              {"p", row.d.p}, {"p_holm", adjusted[i]}, {"wins", row.d.wins}, {"losses", row.d.losses}, {"ties", row.d.ties}});
+      continue;
+    }
+    context.terminal->Line(row.run + "\t" + row.measure + "\t" + Fixed(row.base, 4) + "\t" + Fixed(row.value, 4) + "\t" +
+                           Fixed(row.d.difference.mean, 4) + "\t[" + Fixed(row.d.difference.low, 4) + ", " + Fixed(row.d.difference.high, 4) + "]\t" +
+                           Fixed(row.d.p, 4) + "\t" + Fixed(adjusted[i], 4) + "\t" +
+                           internal::Concat(row.d.wins, "/", row.d.losses, "/", row.d.ties));
+  }
+  return kOk;
+}
+
+void AddScoreFlags(CLI::App* command, Args& args) {
+  command->add_option("--qrels", args.qrels, "judgements: TREC, BEIR or MS MARCO; gz or - allowed")->required();
+  command->add_option("--measures", args.measures, "AP nDCG@k RR@k P@k R@k Success@k Rprec Bpref RBP(p=0.8) ERR@k Judged@k")->capture_default_str();
+  command->add_flag("--per-query", args.per_query, "a row a query");
+  command->add_option("--format", args.format, "text, json, csv or markdown")->check(CLI::IsMember({"text", "json", "csv", "markdown"}));
+  command->add_option("--fail-under", args.fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
+}
+
+}  // namespace
+
+void RegisterEvalAnswers(Registry& registry, CLI::App* parent);
+
+void RegisterEval(Registry& registry) {
+  auto args = std::make_shared<Args>();
+  CLI::App* eval = registry.Add("eval", "measure search and answers", nullptr);
+  CLI::App* score = registry.Add("score", "score a run file", [args](Context& c) { return Score(c, *args); }, eval);
+  score->add_option("--run", args->run, "TREC or MS MARCO run; gz or - allowed")->required();
+  AddScoreFlags(score, *args);
+  CLI::App* search = registry.Add("search", "search every judged topic and score the result", [args](Context& c) { return SearchAndScore(c, *args); }, eval);
+  search->add_option("COLLECTION", args->collection, "collection or alias")->required();
+  search->add_option("--topics", args->topics, "JSONL, or id TAB text")->required();
+  search->add_option("--save-run", args->save_run, "also write the TREC run here");
+  search->add_option("--tag", args->tag, "tag of the run");
+  AddScoreFlags(search, *args);
+  AddSearchFlags(search, args->search);
+  CLI::App* compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
+  compare->add_option("RUNS", args->runs, "baseline first")->required();
+  AddScoreFlags(compare, *args);
+  RegisterEvalAnswers(registry, eval);
+  for (const char* name : {"ann", "plot", "manifold"}) {
+    registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval)->group("")->allow_extras();
+  }
+}
+
+}  // namespace lectern::cli
