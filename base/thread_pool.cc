@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -82,12 +83,13 @@ void ThreadPool::ParallelFor(int64_t n, const std::function<void(int64_t, int64_
   if (n <= 0) return;
   const int64_t parts = std::min<int64_t>(n, num_threads());
   if (parts == 1) return body(0, n, 0);
-  RunOnAll([&](int thread) {
+  const auto part = [&](int thread) {
     if (thread >= parts) return;
     const int64_t begin = n * thread / parts;
     const int64_t end = n * (thread + 1) / parts;
     body(begin, end, thread);
-  });
+  };
+  RunOnAll(std::ref(part));  // by reference: a copy of the captures would allocate
 }
 
 int ThreadPool::HardwareThreads() {
