@@ -3,7 +3,9 @@
 //   ASSIGN_OR_RETURN(IndexReport r, UpdateIndex(*dir, *store, "books", options));   // a delta segment of what changed
 //   ASSIGN_OR_RETURN(IndexReport r, BuildIndex(*dir, *store, "books", options));    // all of it, folded into one
 //
-// Shapes:  a segment holds documents.bin, bm25.bin and, with an encoder, vectors.bin (and hnsw.bin).
+// Shapes:  a segment holds documents.bin, bm25.bin and, with an encoder, vectors.bin (and hnsw.bin). A generation's settings
+//          are the collection's (index/collection.h) plus, where it has vectors, "encoder": {"fingerprint", "dim"}.
+//          Segments are folded into as few as memory_bytes allows; their number never changes a score.
 // Threads: one call at a time a directory (its lock).
 // Errors:  kAborted, kDataLoss, kResourceExhausted (disk), kFailedPrecondition (encoder differs), kCancelled: the last
 //          published generation stays as it was.
@@ -14,6 +16,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/cancel.h"
 #include "base/thread_pool.h"
@@ -35,8 +38,9 @@ struct IndexOptions {
 
 struct IndexReport {
   uint64_t generation = 0, indexed_seq = 0;
-  int64_t documents = 0, chunks = 0, deleted = 0, cut_chunks = 0;
+  int64_t documents = 0, chunks = 0, deleted = 0, cut_chunks = 0;   // documents and chunks written by this call
   double seconds = 0, encode_seconds = 0;
+  std::vector<std::string> notes;    // what the caller must tell the user
 };
 
 absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
