@@ -7,8 +7,13 @@
 //   ASSIGN_OR_RETURN(Manifest now, DataDirectory::ReadManifest(path));       // any reading process
 //
 // Shapes:  VERSION, LOCK, CURRENT (a name), manifest-NNNNNN.json, store/, collections/NAME/segment-NNNNNN/.
-// Threads: one writer; ReadManifest from anywhere.
-// Errors:  kAborted (another writer), kDataLoss (checksum, manifest), kFailedPrecondition (newer VERSION, by name).
+//          The bytes of each are described in docs/formats/data-directory.md.
+// Threads: one writing process; inside it every method from any thread. ReadManifest from anywhere.
+//          Readers take no lock. The writer removes what neither the current nor the previous manifest names, so
+//          a reader that is two publishes late sees kNotFound from OpenSegmentFile: it calls ReadManifest again
+//          and opens what the new manifest names. A mapping it already holds stays valid.
+// Errors:  kAborted (another writer, with its pid), kDataLoss (checksum, manifest), kNotFound (no data directory),
+//          kFailedPrecondition (newer VERSION, by name; read-only; a folder that holds something else).
 // Cost:    Publish: fsync each new file and directory, write and fsync the manifest, rename CURRENT, fsync.
 #pragma once
 
@@ -50,6 +55,7 @@ struct Manifest {
   uint64_t number = 0;
   std::map<std::string, CollectionState> collections;
   std::map<std::string, std::string> aliases;   // alias -> collection
+  uint64_t next_segment = 1;     // segment numbers are never given twice, not even to another collection
 };
 
 // A file being written into a segment: counts and hashes what passes.
@@ -64,9 +70,11 @@ class SegmentFile {
  private:
   std::unique_ptr<WritableFile> file_;
   std::string name_;
+  std::string buffer_;   // small appends are gathered, so that each costs no system call
   int64_t length_ = 0;
   struct Hash;
   std::unique_ptr<Hash> hash_;
+  absl::Status status_;  // the first failure; a file that failed once stays failed
 };
 
 class SegmentFolder {
@@ -85,19 +93,33 @@ class DataDirectory {
  public:
   static absl::StatusOr<std::unique_ptr<DataDirectory>> OpenForWriting(const std::string& path,
                                                                        FileSystem& fs = FileSystem::Posix());
+  // OpenForWriting for a directory whose VERSION, CURRENT or manifest is damaged: moves what is damaged into
+  // quarantine/ and goes on from the newest intact manifest, or from an empty one, less the segments that do not
+  // open (their collection's indexed_seq is 0 then, so that the next update rebuilds from the store).
+  // `repaired` says what was done, a line each; it stays empty where nothing was damaged.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> OpenForRepair(const std::string& path,
+                                                                      std::vector<std::string>* repaired,
+                                                                      FileSystem& fs = FileSystem::Posix());
   static absl::StatusOr<Manifest> ReadManifest(const std::string& path, FileSystem& fs = FileSystem::Posix());
   static bool LooksLikeOne(const std::string& path);
   ~DataDirectory();
 
   const std::string& path() const;
-  const Manifest& manifest() const;                       // as last published
+  Manifest manifest() const;                              // as last published
+  static std::string StorePath(std::string_view dir);     // where the DocumentStore lives
   static std::string CollectionPath(std::string_view dir, std::string_view collection);
+  static std::string SegmentPath(std::string_view dir, std::string_view collection, std::string_view folder);
+  // 1..100 of a-z A-Z 0-9 . _ -, the first a letter or digit: names of collections and aliases are folder names.
+  static absl::Status CheckName(std::string_view name);
 
   absl::StatusOr<std::unique_ptr<SegmentFolder>> NewSegment(std::string_view collection);
+  // A published segment, to add a file to it (a deletes file); published files are never written again.
+  absl::StatusOr<std::unique_ptr<SegmentFolder>> ExistingSegment(std::string_view collection, std::string_view folder);
   // Replaces one collection's state and publishes; then removes folders no kept generation names
   // (the previous generation stays for readers that just opened it).
+  // state.generation must exceed the published one; 0 stands for the next.
   absl::Status Publish(std::string_view collection, CollectionState state);
-  absl::Status PublishDrop(std::string_view collection);
+  absl::Status PublishDrop(std::string_view collection);   // and the aliases that point at it
   absl::Status PublishAlias(std::string_view alias, std::string_view collection);  // empty collection removes it
 
   // Moves a damaged file's segment aside into quarantine/ and publishes the collection without it;
@@ -110,7 +132,8 @@ class DataDirectory {
   std::unique_ptr<Impl> impl_;
 };
 
-// Maps and checks one file of a segment: kDataLoss naming file, expected and found where length or checksum differ.
+// Maps and checks one file of a segment: kDataLoss naming file, expected and found where length or checksum differ;
+// kNotFound where it is gone (see Threads above).
 absl::StatusOr<MappedFile> OpenSegmentFile(const std::string& segment_path, const FileEntry& entry);
 
 }  // namespace lectern::index
