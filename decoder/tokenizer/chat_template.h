@@ -4,7 +4,8 @@
 //   std::vector<PromptPiece> pieces = chat.Render(messages);
 //
 // Shapes:  a prompt is a list of pieces; only pieces marked `is_markup` may be tokenised with parse_special,
-//          so that "<|im_end|>" inside a document stays text.
+//          so that "<|im_end|>" inside a document stays text. Markup is control tokens and nothing else: the ids of
+//          the pieces one after the other are those of the whole prompt. BOS is left to the tokenizer's add_special.
 // Threads: immutable.
 // Errors:  kUnimplemented: a template that is not one of the known ones (its first bytes are named); the caller
 //          may pass a name instead (--chat-template).
@@ -14,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -39,8 +41,9 @@ class ChatTemplate {
   absl::StatusOr<std::vector<PromptPiece>> Render(std::span<const ChatMessage> messages) const;
 
  private:
-  explicit ChatTemplate(int kind) : kind_(kind) {}
+  ChatTemplate(int kind, std::string default_system) : kind_(kind), default_system_(std::move(default_system)) {}
   int kind_;
+  std::string default_system_;  // ChatML: the system turn of messages that have none
 };
 
 }  // namespace lectern::tokenizer

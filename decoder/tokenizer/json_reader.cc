@@ -63,6 +63,22 @@ absl::StatusOr<std::vector<object>> Parts(object component, std::string_view lis
   return parts;
 }
 
+absl::StatusOr<object> ParseObject(std::string_view json, simdjson::dom::parser& parser) {
+  if (json.size() > kMaxJsonBytes) {
+    return ResourceExhausted("tokenizer.json has ", json.size(), " bytes, the limit is ", kMaxJsonBytes);
+  }
+  if (parser.allocate(std::max<size_t>(json.size(), 1), kMaxDepth) != simdjson::SUCCESS) {
+    return ResourceExhausted("no memory to parse ", json.size(), " bytes of tokenizer.json");
+  }
+  element whole;
+  if (const auto error = parser.parse(json.data(), json.size()).get(whole); error != simdjson::SUCCESS) {
+    return Malformed(internal::Concat("not valid JSON: ", simdjson::error_message(error)));
+  }
+  object root;
+  if (whole.get(root) != simdjson::SUCCESS) return Malformed("must hold a JSON object");
+  return root;
+}
+
 absl::Status Place(std::string_view text, int64_t id, std::vector<std::string>* tokens) {
   if (id < 0 || id >= kMaxTokens) {
     return ResourceExhausted("tokenizer.json: id ", id, " of token '", Shown(text), "' must be in 0..", kMaxTokens - 1);
@@ -297,25 +313,29 @@ absl::Status ReadPostProcessor(object root, TokenizerJson* out) {
 }  // namespace
 
 absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view json) {
-  if (json.size() > kMaxJsonBytes) {
-    return ResourceExhausted("tokenizer.json has ", json.size(), " bytes, the limit is ", kMaxJsonBytes);
-  }
   simdjson::dom::parser parser;
-  if (parser.allocate(std::max<size_t>(json.size(), 1), kMaxDepth) != simdjson::SUCCESS) {
-    return ResourceExhausted("no memory to parse ", json.size(), " bytes of tokenizer.json");
-  }
-  element whole;
-  if (const auto error = parser.parse(json.data(), json.size()).get(whole); error != simdjson::SUCCESS) {
-    return Malformed(internal::Concat("not valid JSON: ", simdjson::error_message(error)));
-  }
-  object root;
-  if (whole.get(root) != simdjson::SUCCESS) return Malformed("must hold a JSON object");
+  ASSIGN_OR_RETURN(const object root, ParseObject(json, parser));
   TokenizerJson out;
   RETURN_IF_ERROR(ReadModel(root, &out));
   RETURN_IF_ERROR(ReadAddedTokens(root, &out));
   RETURN_IF_ERROR(ReadNormalizer(root, &out));
   RETURN_IF_ERROR(ReadPreTokenizer(root, &out));
   RETURN_IF_ERROR(ReadPostProcessor(root, &out));
+  return out;
+}
+
+absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(std::string_view json) {
+  TokenizerConfig out;
+  if (json.empty()) return out;
+  simdjson::dom::parser parser;
+  ASSIGN_OR_RETURN(const object root, ParseObject(json, parser));
+  // A name, or an object with the name as 'content'.
+  const auto name = [&](std::string_view key) {
+    object token;
+    return std::string(root[key].get(token) == simdjson::SUCCESS ? TextOr(token, "content", "") : TextOr(root, key, ""));
+  };
+  out.bos_token = name("bos_token");
+  out.eos_token = name("eos_token");
   return out;
 }
 

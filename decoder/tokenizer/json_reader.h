@@ -43,4 +43,10 @@ struct TokenizerJson {
 
 absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view json);
 
+struct TokenizerConfig {
+  std::string bos_token, eos_token;
+};
+// tokenizer_config.json, where there is one; an empty text gives an empty answer.
+absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(std::string_view json);
+
 }  // namespace lectern::tokenizer

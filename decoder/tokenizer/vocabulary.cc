@@ -12,6 +12,10 @@ constexpr std::string_view kEndNames[] = {
 
 }  // namespace
 
+bool IsEndName(std::string_view name) {
+  return std::find(std::begin(kEndNames), std::end(kEndNames), name) != std::end(kEndNames);
+}
+
 absl::Status Vocabulary::Add(std::string_view text, std::string_view piece, TokenKind kind) {
   if (size() == kMaxTokens) return ResourceExhausted("a vocabulary has at most ", kMaxTokens, " tokens");
   if (pieces_.size() + piece.size() > static_cast<size_t>(kMaxVocabularyBytes)) {

@@ -28,6 +28,9 @@ enum class TokenKind : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserD
 constexpr int64_t kMaxTokens = int64_t{1} << 22;          // 16 times the largest vocabulary in use
 constexpr int64_t kMaxVocabularyBytes = (1 << 24) - 1;    // ByteTrie numbers its nodes in 24 bits
 
+// True for names such as "<|im_end|>" that end a turn or a text in the models that have them.
+bool IsEndName(std::string_view name);
+
 class Vocabulary {
  public:
   // `piece` is what Decode writes; control tokens have none.
