@@ -50,8 +50,8 @@ absl::StatusOr<std::shared_ptr<const index::Corpus>> Engine::OpenCorpus(std::str
   return index::Corpus::Open(data_dir_, name);
 }
 
-absl::StatusOr<index::Encoder*> Engine::DefaultEncoder(std::string* why) {
-  const std::string& model = config_.String("models.embed");
+absl::StatusOr<index::Encoder*> Engine::EncoderNamed(const std::string& name, std::string* why) {
+  const std::string& model = name.empty() ? config_.String("models.embed") : name;
   if (model == "none" || model.empty()) {
     *why = "models.embed is 'none'";
     return nullptr;
@@ -61,18 +61,19 @@ absl::StatusOr<index::Encoder*> Engine::DefaultEncoder(std::string* why) {
     *why = std::string(path.status().message());
     return nullptr;
   }
+  const std::string& precision = config_.String("models.embed_precision");
+  if (precision != "bf16" && precision != "float32") {
+    return InvalidArgument("models.embed_precision must be bf16 or float32, got '", precision, "'");
+  }
   ThreadPool& threads = pool();
   absl::MutexLock lock(&mutex_);
-  if (encoder_ == nullptr) {
+  std::unique_ptr<index::Encoder>& encoder = encoders_[*path];
+  if (encoder == nullptr) {
     index::EncoderOptions options;
-    const std::string& precision = config_.String("models.embed_precision");
-    if (precision != "bf16" && precision != "float32") {
-      return InvalidArgument("models.embed_precision must be bf16 or float32, got '", precision, "'");
-    }
     options.precision = precision == "bf16" ? index::Precision::kBf16 : index::Precision::kFloat32;
-    ASSIGN_OR_RETURN(encoder_, index::Encoder::Open(*path, options, threads));
+    ASSIGN_OR_RETURN(encoder, index::Encoder::Open(*path, options, threads));
   }
-  return encoder_.get();
+  return encoder.get();
 }
 
 absl::StatusOr<index::Encoder*> Engine::EncoderOf(const index::Corpus& corpus, std::string* why) {
@@ -80,7 +81,9 @@ absl::StatusOr<index::Encoder*> Engine::EncoderOf(const index::Corpus& corpus, s
     *why = "the collection has no vectors";
     return nullptr;
   }
-  return DefaultEncoder(why);
+  std::string model;
+  if (const auto it = corpus.settings().find("embed_model"); it != corpus.settings().end() && it->is_string()) model = it->get<std::string>();
+  return EncoderNamed(model, why);
 }
 
 absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) {

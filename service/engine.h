@@ -48,9 +48,9 @@ class Engine {
   absl::StatusOr<std::string> ResolveAlias(std::string_view name) const;
   absl::StatusOr<std::shared_ptr<const index::Corpus>> OpenCorpus(std::string_view collection) const;
 
-  // The encoder that models.embed names; null with a reason in *why where none is at hand or it is set to 'none'.
-  absl::StatusOr<index::Encoder*> DefaultEncoder(std::string* why);
-  // The encoder a corpus was indexed with; null with a reason in *why. kFailedPrecondition where it differs.
+  // The encoder of that name (empty: models.embed); null with a reason in *why where none is at hand or it is 'none'.
+  absl::StatusOr<index::Encoder*> EncoderNamed(const std::string& model, std::string* why);
+  // The encoder for searching a corpus; null with a reason in *why. Corpus::Search refuses one whose fingerprint differs.
   absl::StatusOr<index::Encoder*> EncoderOf(const index::Corpus& corpus, std::string* why);
   absl::StatusOr<index::CrossEncoder*> Reranker(const std::string& model);
   absl::StatusOr<decoder::Reader*> Reader();
@@ -61,7 +61,7 @@ class Engine {
   ModelStore models_;
   absl::Mutex mutex_;
   std::unique_ptr<ThreadPool> pool_;
-  std::unique_ptr<index::Encoder> encoder_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<index::Encoder>> encoders_ ABSL_GUARDED_BY(mutex_);   // by path
   std::unique_ptr<index::CrossEncoder> reranker_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(mutex_);
 };

@@ -3,14 +3,14 @@
 
 #include "base/file.h"
 #include "service/cli/app.h"
-#include "service/collections.h"
+#include "index/collection.h"
+#include "service/indexing.h"
 
 namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string name, target, dir, id, span, cursor, durability = "wal";
-  service::CollectionSpec spec;
+  std::string name, target, dir, id, span, cursor, schema_file, durability = "wal";
   int64_t limit = 100;
   bool source = false, dry_run = false;
 };
@@ -28,8 +28,10 @@ absl::StatusOr<int> Init(Context& context, const Args& args) {
 
 absl::StatusOr<int> Create(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
-  ASSIGN_OR_RETURN(const Json settings, service::CreateCollection(writer, args.name, args.spec, context.config()));
-  if (context.flags.json) context.terminal->Json({{"name", args.name}, {"settings", settings}});
+  if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("collection '", args.name, "' is there already");
+  ASSIGN_OR_RETURN(const auto settings, service::NewCollectionSettings(context.config(), args.schema_file));
+  RETURN_IF_ERROR(index::SaveCollection(*writer.store, args.name, settings));
+  if (context.flags.json) context.terminal->Json({{"name", args.name}, {"settings", settings.ToJson()}});
   else context.terminal->Line("created collection " + args.name);
   return kOk;
 }
@@ -37,7 +39,7 @@ absl::StatusOr<int> Create(Context& context, const Args& args) {
 absl::StatusOr<int> List(Context& context) {
   ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
   ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(context.engine->data_dir()));
-  ASSIGN_OR_RETURN(const auto names, service::ListCollections(*store));
+  ASSIGN_OR_RETURN(const auto names, index::ListCollections(*store));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const int64_t documents, store->CountDocuments(name));
     const auto it = manifest.collections.find(name);
@@ -59,9 +61,9 @@ absl::StatusOr<int> List(Context& context) {
 absl::StatusOr<int> Show(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
   ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
-  ASSIGN_OR_RETURN(const Json settings, service::CollectionSettings(*store, name));
+  ASSIGN_OR_RETURN(const auto settings, index::LoadCollection(*store, name));
   ASSIGN_OR_RETURN(const int64_t documents, store->CountDocuments(name));
-  Json out = {{"name", name}, {"documents", documents}, {"last_seq", store->last_seq()}, {"settings", settings}};
+  Json out = {{"name", name}, {"documents", documents}, {"last_seq", store->last_seq()}, {"settings", settings.ToJson()}};
   ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(context.engine->data_dir()));
   if (const auto it = manifest.collections.find(name); it != manifest.collections.end()) {
     out["generation"] = it->second.generation;
@@ -73,22 +75,24 @@ absl::StatusOr<int> Show(Context& context, const Args& args) {
 
 absl::StatusOr<int> Drop(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
-  RETURN_IF_ERROR(service::CollectionSettings(*writer.store, args.name).status());
+  RETURN_IF_ERROR(index::LoadCollection(*writer.store, args.name).status());
   ASSIGN_OR_RETURN(const int64_t documents, writer.store->CountDocuments(args.name));
   if (args.dry_run) {
     context.terminal->Line(internal::Concat("would drop collection ", args.name, " with ", documents, " documents"));
     return kOk;
   }
   if (!context.flags.yes) return InvalidArgument("dropping ", args.name, " with ", documents, " documents cannot be undone: say --yes, or look first with --dry-run");
-  RETURN_IF_ERROR(service::DropCollection(writer, args.name));
+  // The published state goes first: a search never sees an index whose documents are gone.
+  RETURN_IF_ERROR(writer.directory->PublishDrop(args.name));
+  RETURN_IF_ERROR(index::RemoveCollection(*writer.store, args.name));
   context.terminal->Note(internal::Concat("dropped collection ", args.name, " with ", documents, " documents"));
   return kOk;
 }
 
 absl::StatusOr<int> Alias(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
-  RETURN_IF_ERROR(service::CollectionSettings(*writer.store, args.target).status());
-  if (service::CollectionSettings(*writer.store, args.name).ok()) return AlreadyExists("'", args.name, "' is a collection; an alias needs a name of its own");
+  RETURN_IF_ERROR(index::LoadCollection(*writer.store, args.target).status());
+  if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("'", args.name, "' is a collection; an alias needs a name of its own");
   RETURN_IF_ERROR(writer.directory->PublishAlias(args.name, args.target));
   context.terminal->Note(args.name + " now means " + args.target);
   return kOk;
@@ -151,7 +155,7 @@ absl::StatusOr<int> Delete(Context& context, const Args& args) {
   batch.Delete(name, args.id);
   ASSIGN_OR_RETURN(const uint64_t seq, writer.store->Commit(batch));
   // Published at once: a deleted document never surfaces again.
-  RETURN_IF_ERROR(service::UpdateIndexNow(*context.engine, writer, name).status());
+  RETURN_IF_ERROR(service::UpdateIndexNow(*context.engine, writer, name, {}).status());
   if (context.flags.json) context.terminal->Json({{"durable_seq", seq}, {"deleted", args.id}});
   else context.terminal->Note("deleted " + args.id);
   return kOk;
@@ -161,7 +165,7 @@ absl::StatusOr<int> ListDocuments(Context& context, const Args& args) {
   if (args.limit < 1) return InvalidArgument("--limit must be 1 or more, got ", args.limit);
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
   ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
-  RETURN_IF_ERROR(service::CollectionSettings(*store, name).status());
+  RETURN_IF_ERROR(index::LoadCollection(*store, name).status());
   int64_t shown = 0;
   std::string last;
   bool more = false;
@@ -198,7 +202,7 @@ void RegisterCollections(Registry& registry) {
     return command;
   };
   CLI::App* create = named("create", "make a collection", [args](Context& c) { return Create(c, *args); });
-  create->add_option("--schema", args->spec.schema_file, "TOML file of fields; default: inferred at the first ingest");
+  create->add_option("--schema", args->schema_file, "TOML file of fields; default: inferred at the first ingest");
   registry.Setting(create, "--embed-model", "models.embed", "sentence encoder, or none");
   registry.Setting(create, "--analyzer", "index.analyzer", "en, icu, or a Snowball language");
   registry.Setting(create, "--chunk-tokens", "index.chunk_tokens", "tokens of a chunk; 0: one chunk a document");

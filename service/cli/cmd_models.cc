@@ -50,7 +50,7 @@ absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
     return InvalidArgument("--out must be npy, fbin or jsonl, got '", args.out, "'");
   }
   std::string why;
-  ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->DefaultEncoder(&why));
+  ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->EncoderNamed("", &why));
   if (encoder == nullptr) return FailedPrecondition(why);
   const std::vector<std::string> lines = ReadStdinLines();
   const std::vector<std::string_view> texts(lines.begin(), lines.end());

@@ -1,0 +1,78 @@
+#include "service/indexing.h"
+
+#include "base/file.h"
+
+namespace lectern::service {
+namespace {
+
+absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& writer, std::string_view collection,
+                                               const std::string& ann, const IndexHooks& hooks) {
+  ASSIGN_OR_RETURN(const index::CollectionSettings settings, index::LoadCollection(*writer.store, collection));
+  index::IndexOptions options;
+  options.memory_bytes = engine.config().Int("index.memory_bytes");
+  options.cancel = hooks.cancel;
+  options.progress = hooks.progress;
+  const std::string& kind = ann.empty() ? settings.ann : ann;
+  if (kind != "flat" && kind != "hnsw") {
+    if (kind == "ivfpq") return NotSupported("--ann ivfpq is not part of this build; flat and hnsw are");
+    return InvalidArgument("--ann must be flat or hnsw, got '", kind, "'");
+  }
+  options.dense.kind = kind == "hnsw" ? index::DenseKind::kHnsw : index::DenseKind::kFlat;
+  options.pool = &engine.pool();
+  std::string why;
+  if (settings.embed_model == "none") {
+    why = "the collection was made with --embed-model none";
+  } else {
+    ASSIGN_OR_RETURN(options.encoder, engine.EncoderNamed(settings.embed_model, &why));
+  }
+  if (options.encoder == nullptr && hooks.note) hooks.note("no vectors, BM25 alone: " + why);
+  return options;
+}
+
+void TellCuts(const index::IndexReport& report, const IndexHooks& hooks) {
+  if (report.cut_chunks > 0 && hooks.note) {
+    hooks.note(internal::Concat(report.cut_chunks, " chunks were longer than the encoder reads; their vectors stand for the beginning, their words are all searched"));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<index::CollectionSettings> NewCollectionSettings(const Config& config, const std::string& schema_file) {
+  index::CollectionSettings settings;
+  settings.analyzer = config.String("index.analyzer");
+  settings.chunking.tokens = config.Int("index.chunk_tokens");
+  settings.chunking.overlap = settings.chunking.tokens == 0 ? 0 : config.Int("index.chunk_overlap");
+  settings.ann = config.String("index.ann");
+  settings.embed_model = config.String("models.embed");
+  if (!schema_file.empty()) {
+    ASSIGN_OR_RETURN(const std::string toml, ReadFile(schema_file));
+    auto schema = index::Schema::FromToml(toml);
+    if (!schema.ok()) return Annotate(schema.status(), schema_file);
+    settings.schema = *std::move(schema);
+  }
+  return settings;
+}
+
+absl::StatusOr<index::IndexReport> UpdateIndexNow(Engine& engine, Writer& writer, std::string_view collection, const IndexHooks& hooks) {
+  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, "", hooks));
+  ASSIGN_OR_RETURN(const index::IndexReport report, index::UpdateIndex(*writer.directory, *writer.store, collection, options));
+  TellCuts(report, hooks);
+  return report;
+}
+
+absl::StatusOr<index::IndexReport> BuildIndexNow(Engine& engine, Writer& writer, std::string_view collection, const std::string& ann,
+                                                 const IndexHooks& hooks) {
+  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, ann, hooks));
+  ASSIGN_OR_RETURN(const index::IndexReport report, index::BuildIndex(*writer.directory, *writer.store, collection, options));
+  TellCuts(report, hooks);
+  return report;
+}
+
+absl::StatusOr<index::IndexReport> RepairIndexNow(Engine& engine, Writer& writer, std::string_view collection, const IndexHooks& hooks) {
+  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, "", hooks));
+  ASSIGN_OR_RETURN(const index::IndexReport report, index::RepairIndex(*writer.directory, *writer.store, collection, options));
+  TellCuts(report, hooks);
+  return report;
+}
+
+}  // namespace lectern::service
