@@ -9,6 +9,8 @@
   took {{[0-9.]+}} ms                                           {{regular expression}}
   [exit 2]                                                      the exit code, where it is not 0
 # a comment.  `need FILE` skips the test where the file is missing (exit 77); $MODELS is the models folder.
+
+Of a Markdown file, the blocks fenced as ```console are run, one after another, so that what the documentation shows stays true.
 """
 import argparse
 import os
@@ -20,10 +22,14 @@ import tempfile
 
 def parse(path):
     steps, needs = [], []
+    inside = not path.endswith(".md")
     with open(path, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             line = line.rstrip("\n")
-            if line.startswith("#") or (not line and not steps):
+            if path.endswith(".md") and line.startswith("```"):
+                inside = line == "```console"
+                continue
+            if not inside or line.startswith("#") or (not line and not steps):
                 continue
             if line.startswith("need "):
                 needs.append(line[5:])
@@ -74,7 +80,7 @@ def main():
             print(f"left out: {need} is not there")
             sys.exit(77)
     with tempfile.TemporaryDirectory() as tmp:
-        env["TMP"] = tmp
+        env.update(TMP=tmp, LECTERN_DATA=tmp + "/lectern-data")
         for step in steps:
             done = subprocess.run(["bash", "-c", step["command"]], cwd=args.source, env=env, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=300)
