@@ -1,336 +1,644 @@
 #include "index/document_store.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/filter_policy.h>
-#include <rocksdb/slice.h>
+#include <rocksdb/options.h>
 #include <rocksdb/table.h>
-#include <stdlib.h>
+#include <rocksdb/write_batch.h>
 
-#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <filesystem>
 #include <map>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "index/key_codec.h"
 
 namespace lectern::index {
 namespace {
+namespace stdfs = std::filesystem;
+
+constexpr int64_t kGroupBytes = int64_t{8} << 20;      // one log write; a lone larger batch goes by itself
+constexpr int64_t kMaxDocumentBytes = int64_t{1} << 30;
+constexpr int kFollowAttempts = 50;                    // times 20 ms: a follower caught between two files of the writer
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
+bool Mentions(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+absl::Status FromRocks(const rocksdb::Status& status, std::string_view path) {
   if (status.ok()) return absl::OkStatus();
-  const std::string text = internal::Concat("document store: ", what, ": ", status.ToString());
-  if (status.IsNotFound()) return NotFound(text);
+  const std::string text = internal::Concat("document store ", path, ": ", status.ToString());
   if (status.IsCorruption()) return DataLoss(text);
-  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kNoSpace) return ResourceExhausted(text);
-  if (status.IsBusy() || status.IsTryAgain() || text.find("lock") != std::string::npos) return Locked(text);
-  if (text.find("ermission denied") != std::string::npos || text.find("ead-only file system") != std::string::npos) return PermissionDenied(text);
+  if (status.IsNoSpace() || Mentions(text, "quota exceeded") || Mentions(text, "Too many open files") ||
+      status.IsMemoryLimit()) {
+    return ResourceExhausted(text);
+  }
+  if (Mentions(text, "Read-only file system") || Mentions(text, "ermission denied") ||
+      Mentions(text, "not permitted")) {
+    return FailedPrecondition(text);
+  }
+  if (Mentions(text, "lock hold by current process") || Mentions(text, "While lock file")) {
+    return Locked(text, " (another writer has it open)");
+  }
+  if (status.IsNotFound() || status.IsPathNotFound()) return NotFound(text);
+  if (status.IsNotSupported()) return FailedPrecondition(text);
   return Unavailable(text);
 }
 
-std::string EncodeHead(uint64_t seq, std::string_view sha256) { return EncodeU64(seq) + std::string(sha256); }
+// RocksDB says all we need in its statuses; a LOG file beside the data would only grow.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char* /*format*/, va_list /*args*/) override {}
+};
+
+rocksdb::Options MakeOptions(const StoreOptions& options) {
+  rocksdb::Options rocks;
+  if (options.rocksdb_env != nullptr) rocks.env = static_cast<rocksdb::Env*>(options.rocksdb_env);
+  rocks.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
+  rocks.max_write_buffer_number = 2;
+  rocks.max_background_jobs = 2;
+  rocks.compression = rocksdb::kZSTD;
+  rocks.max_open_files = -1;   // a follower keeps what it reads open: the writer may remove it any time
+  rocks.info_log = std::make_shared<NoLog>();
+  rocks.stats_dump_period_sec = 0;
+  rocks.stats_persist_period_sec = 0;
+  rocks.max_bgerror_resume_count = 0;   // no retries behind our back: a failed write stays failed (see the header)
+  // A log record that does not check out is damage, unless it is the torn end of the last write.
+  // The default would drop it and every acknowledged write after it without a word.
+  rocks.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes));
+  table.cache_index_and_filter_blocks = true;   // so that cache_bytes bounds them too
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.block_size = 16 << 10;
+  table.checksum = rocksdb::kXXH3;
+  table.format_version = 5;
+  rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return rocks;
+}
+
+rocksdb::WriteOptions Durable() {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return options;
+}
+
+absl::Status CheckCollection(std::string_view collection) {
+  if (collection.empty() || collection.size() > 255 || collection.find('\0') != std::string_view::npos) {
+    return InvalidArgument("a collection's name has 1..255 bytes without NUL, got ", collection.size(), " bytes");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckId(std::string_view id) {
+  if (id.empty() || id.size() > 512) return InvalidArgument("a document id has 1..512 bytes, got ", id.size());
+  return absl::OkStatus();
+}
+
+int64_t BytesOf(const Document& document) {
+  size_t bytes = document.id.size() + document.title.size() + document.text.size() + document.uri.size() +
+                 document.source.size() + document.source_sha256.size() + document.extractor.size() + 64;
+  for (const auto& [name, values] : document.fields) {
+    bytes += name.size() + 16;
+    for (const FieldValue& value : values) {
+      const auto* text = std::get_if<std::string>(&value);
+      bytes += 9 + (text != nullptr ? text->size() : 0);
+    }
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+// A missing CURRENT is a new store only where nothing but an interrupted creation lies beside it.
+absl::Status CheckNothingLost(rocksdb::Env* env, const std::string& path) {
+  std::vector<std::string> names;
+  const rocksdb::Status listed = env->GetChildren(path, &names);
+  if (listed.IsNotFound() || listed.IsPathNotFound()) return absl::OkStatus();
+  RETURN_IF_ERROR(FromRocks(listed, path));
+  for (const std::string& name : names) {
+    if (name.ends_with(".sst") || name.ends_with(".log") ||
+        (name.starts_with("MANIFEST-") && name != "MANIFEST-000001")) {
+      return DataLoss("document store ", path, " holds ", name, " but no CURRENT; nothing was changed");
+    }
+  }
+  return absl::OkStatus();
+}
+
+rocksdb::Status SyncDirectory(rocksdb::Env* env, const std::string& path) {
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  rocksdb::IOStatus status = env->GetFileSystem()->NewDirectory(path, rocksdb::IOOptions(), &directory, nullptr);
+  if (status.ok()) status = directory->Fsync(rocksdb::IOOptions(), nullptr);
+  return status;
+}
+
+// What one group adds to the store, on top of what is there.
+struct GroupState {
+  rocksdb::WriteBatch rocks;
+  std::unordered_map<std::string, std::optional<Head>> heads;   // by head key, as this group leaves them
+  std::map<std::string, int64_t> counts;                        // by collection: documents more or fewer
+  uint64_t seq = 0;
+};
 
 }  // namespace
 
 void WriteBatch::Put(std::string_view collection, Document document) {
-  bytes_ += static_cast<int64_t>(document.text.size() + document.source.size() + document.title.size() + 256);
-  ops_.push_back({false, std::string(collection), std::move(document)});
+  bytes_ += BytesOf(document);
+  ops_.push_back({.is_delete = false, .collection = std::string(collection), .document = std::move(document)});
 }
+
 void WriteBatch::Delete(std::string_view collection, std::string_view id) {
-  Document document;
-  document.id = std::string(id);
-  bytes_ += 64;
-  ops_.push_back({true, std::string(collection), std::move(document)});
+  bytes_ += static_cast<int64_t>(id.size()) + 64;
+  ops_.push_back({.is_delete = true, .collection = std::string(collection), .document = {.id = std::string(id)}});
 }
+
 void WriteBatch::Clear() {
   ops_.clear();
   bytes_ = 0;
 }
 
 struct DocumentStore::Impl {
-  std::unique_ptr<rocksdb::DB> db;
-  StoreOptions options;
-  std::string follower_dir;   // RocksDB wants a place for a follower's log; removed at the end
-
-  // Commits queue up; the first in the queue writes for all that wait: one log write and one fsync for the group.
-  struct Waiting {
-    const WriteBatch* batch;
+  // One waiting Commit or DropCollection. The first in the queue leads: it writes for those behind it, too.
+  struct Writer {
+    const WriteBatch* batch = nullptr;
+    std::string_view drop;
     absl::Status status;
     uint64_t seq = 0;
     bool done = false;
+    std::condition_variable wake;
   };
-  mutable absl::Mutex mutex;
-  std::deque<Waiting*> queue ABSL_GUARDED_BY(mutex);
+
+  ~Impl();
+  absl::Status OpenForWriting();
+  absl::Status OpenAsFollower();
+  absl::Status CheckFormat(rocksdb::DB& opened) const;
+  absl::Status LoadLastSeq(rocksdb::DB& opened);
+  absl::Status Enqueue(Writer& writer);
+  absl::StatusOr<uint64_t> WriteGroup(const std::vector<Writer*>& group);
+  absl::Status AddToBatch(const WriteBatch& batch, GroupState& state);
+  absl::Status WriteDurably(rocksdb::WriteBatch& batch);
+  absl::Status CheckWritable();
+  absl::Status FailedEarlier() const {   // REQUIRES: queue_mu held
+    return Annotate(failed, "an earlier write failed, and what it left is known only after opening the store again");
+  }
+  absl::StatusOr<std::optional<std::string>> Read(const std::string& key) const;
+  absl::StatusOr<std::optional<Head>> ReadHead(const std::string& key) const;
+  absl::Status ScanRange(const KeyRange& range, bool skip_first,
+                         const std::function<absl::StatusOr<bool>(std::string_view, std::string_view)>& fn) const;
+  std::shared_ptr<rocksdb::DB> db() const {
+    const std::lock_guard<std::mutex> hold(db_mu);
+    return db_ptr;
+  }
+
+  std::string path;
+  StoreOptions options;
+  std::string secondary_path;              // a follower's scratch folder
+  mutable std::mutex db_mu;
+  std::shared_ptr<rocksdb::DB> db_ptr;     // guarded by db_mu; a follower may replace it
+  std::mutex catch_up_mu;                  // one CatchUp at a time
   std::atomic<uint64_t> last_seq{0};
-
-  ~Impl() {
-    db.reset();
-    std::error_code ignored;
-    if (!follower_dir.empty()) std::filesystem::remove_all(follower_dir, ignored);
-  }
-
-  absl::StatusOr<std::optional<std::string>> Read(std::string_view key) const {
-    std::string value;
-    const rocksdb::Status status = db->Get(rocksdb::ReadOptions(), ToSlice(key), &value);
-    if (status.IsNotFound()) return std::optional<std::string>();
-    RETURN_IF_ERROR(FromRocks(status, "cannot read"));
-    return std::optional<std::string>(std::move(value));
-  }
-  absl::StatusOr<uint64_t> ReadNumber(std::string_view key) const {
-    ASSIGN_OR_RETURN(const auto bytes, Read(key));
-    if (!bytes) return 0;
-    return DecodeU64(*bytes);
-  }
-  absl::Status WriteSynced(rocksdb::WriteBatch& batch) {
-    rocksdb::WriteOptions write;
-    write.sync = true;
-    return FromRocks(db->Write(write, &batch), "cannot write");
-  }
-  absl::Status WriteGroup(const std::vector<Waiting*>& group);
-  absl::Status CheckWritable() const {
-    if (options.mode != StoreOptions::Mode::kReadWrite) return FailedPrecondition("the document store was opened for reading");
-    return absl::OkStatus();
-  }
+  std::mutex queue_mu;
+  std::deque<Writer*> queue;               // guarded by queue_mu
+  absl::Status failed;                     // guarded by queue_mu: the first write that failed
 };
-
-absl::Status DocumentStore::Impl::WriteGroup(const std::vector<Waiting*>& group) {
-  rocksdb::WriteBatch out;
-  uint64_t seq = last_seq.load();
-  // What this group has already written: the store does not show it yet.
-  std::map<std::string, std::string> heads;        // head key -> head, empty for deleted
-  std::map<std::string, int64_t> counts;           // by collection
-  for (Waiting* waiting : group) {
-    for (const WriteBatch::Op& op : waiting->batch->ops_) {
-      const std::string& id = op.document.id;
-      const std::string head_key = HeadKey(op.collection, id);
-      std::string head;
-      if (const auto it = heads.find(head_key); it != heads.end()) {
-        head = it->second;
-      } else {
-        ASSIGN_OR_RETURN(auto stored, Read(head_key));
-        if (stored) head = *std::move(stored);
-      }
-      const bool was_there = head.size() > 8;      // a tombstone's head is its seq alone
-      if (head.size() >= 8) {
-        ASSIGN_OR_RETURN(const uint64_t old_seq, DecodeU64(std::string_view(head).substr(0, 8)));
-        out.Delete(ToSlice(ChangeKey(op.collection, old_seq)));
-      } else if (op.is_delete) {
-        continue;                                  // never was there: nothing to remember
-      }
-      if (!counts.contains(op.collection)) {
-        ASSIGN_OR_RETURN(const uint64_t count, ReadNumber(CountKey(op.collection)));
-        counts[op.collection] = static_cast<int64_t>(count);
-      }
-      ++seq;
-      if (op.is_delete) {
-        out.Delete(ToSlice(DocumentKey(op.collection, id)));
-        heads[head_key] = EncodeU64(seq);
-        counts[op.collection] -= was_there;
-      } else {
-        out.Put(ToSlice(DocumentKey(op.collection, id)), ToSlice(EncodeDocument(op.document, seq)));
-        // A head never looks like a tombstone's, even without a hash.
-        heads[head_key] = EncodeHead(seq, op.document.source_sha256.empty() ? "-" : op.document.source_sha256);
-        counts[op.collection] += !was_there;
-      }
-      out.Put(ToSlice(head_key), ToSlice(heads[head_key]));
-      out.Put(ToSlice(ChangeKey(op.collection, seq)), ToSlice((op.is_delete ? "-" : "+") + id));
-    }
-    waiting->seq = seq;
-  }
-  for (const auto& [collection, count] : counts) out.Put(ToSlice(CountKey(collection)), ToSlice(EncodeU64(static_cast<uint64_t>(count))));
-  out.Put(ToSlice(kLastSeqKey), ToSlice(EncodeU64(seq)));
-  RETURN_IF_ERROR(WriteSynced(out));
-  last_seq.store(seq);
-  return absl::OkStatus();
-}
 
 DocumentStore::DocumentStore() : impl_(std::make_unique<Impl>()) {}
 DocumentStore::~DocumentStore() = default;
 
-absl::StatusOr<std::unique_ptr<DocumentStore>> DocumentStore::Open(const std::string& path, const StoreOptions& options) {
-  std::unique_ptr<DocumentStore> store(new DocumentStore);
-  Impl& impl = *store->impl_;
-  impl.options = options;
-  rocksdb::Options rocks;
-  if (options.rocksdb_env != nullptr) rocks.env = static_cast<rocksdb::Env*>(options.rocksdb_env);
-  rocks.compression = rocksdb::kZSTD;
-  rocks.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
-  rocks.max_write_buffer_number = 2;
-  rocks.max_background_jobs = 2;
-  rocks.keep_log_file_num = 2;
-  rocks.info_log_level = rocksdb::WARN_LEVEL;
-  rocks.paranoid_checks = true;
-  rocks.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;   // a torn tail was never acknowledged
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes));
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.block_size = 16 << 10;
-  rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+DocumentStore::Impl::~Impl() {
+  if (db_ptr != nullptr && options.mode == StoreOptions::Mode::kReadWrite && failed.ok()) {
+    // Tables carry checksums for every block; an empty log has no end whose damage could pass for a torn write.
+    // A failure loses nothing: the log is still there.
+    (void)db_ptr->Flush(rocksdb::FlushOptions());
+  }
+  db_ptr.reset();
+  if (!secondary_path.empty()) {
+    std::error_code ignored;
+    stdfs::remove_all(secondary_path, ignored);
+  }
+}
 
-  rocksdb::DB* db = nullptr;
-  if (options.mode == StoreOptions::Mode::kReadWrite) {
-    std::error_code error;
-    std::filesystem::create_directories(path, error);
-    if (error) return ErrnoStatus(error.value(), "cannot create", path);
-    rocks.create_if_missing = true;
-    RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, path, &db), "cannot open " + path));
-  } else {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lectern-follow-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) return ErrnoStatus(errno, "cannot make a temporary folder", pattern);
-    impl.follower_dir = pattern;
-    rocks.max_open_files = -1;   // files the writer removes stay readable
-    RETURN_IF_ERROR(FromRocks(rocksdb::DB::OpenAsSecondary(rocks, path, impl.follower_dir, &db), "cannot follow " + path));
-  }
-  impl.db.reset(db);
-  ASSIGN_OR_RETURN(const uint64_t format, impl.ReadNumber(kFormatKey));
-  if (format > kStoreFormat) {
-    return FailedPrecondition("the document store at ", path, " has format ", format, ", this build reads up to ", kStoreFormat, "; use a newer lectern");
-  }
-  if (format == 0 && options.mode == StoreOptions::Mode::kReadWrite) {
-    rocksdb::WriteBatch batch;
-    batch.Put(ToSlice(kFormatKey), ToSlice(EncodeU64(kStoreFormat)));
-    RETURN_IF_ERROR(impl.WriteSynced(batch));
-  }
-  ASSIGN_OR_RETURN(const uint64_t seq, impl.ReadNumber(kLastSeqKey));
-  impl.last_seq.store(seq);
+absl::StatusOr<std::unique_ptr<DocumentStore>> DocumentStore::Open(const std::string& path,
+                                                                   const StoreOptions& options) {
+  std::unique_ptr<DocumentStore> store(new DocumentStore);
+  store->impl_->path = path;
+  store->impl_->options = options;
+  RETURN_IF_ERROR(options.mode == StoreOptions::Mode::kReadWrite ? store->impl_->OpenForWriting()
+                                                                 : store->impl_->OpenAsFollower());
   return store;
+}
+
+absl::Status DocumentStore::Impl::OpenForWriting() {
+  rocksdb::Options rocks = MakeOptions(options);
+  const rocksdb::Status found = rocks.env->FileExists(path + "/CURRENT");
+  if (!found.ok() && !found.IsNotFound() && !found.IsPathNotFound()) return FromRocks(found, path);
+  if (!found.ok()) {
+    RETURN_IF_ERROR(CheckNothingLost(rocks.env, path));
+    RETURN_IF_ERROR(FromRocks(rocks.env->CreateDirIfMissing(path), path));
+    // RocksDB syncs what is inside the folder, not the folder's own name.
+    const stdfs::path parent = stdfs::path(path).parent_path();
+    RETURN_IF_ERROR(FromRocks(SyncDirectory(rocks.env, parent.empty() ? "." : parent.string()), path));
+    rocks.create_if_missing = true;
+  }
+  rocksdb::DB* opened = nullptr;
+  RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, path, &opened), path));
+  db_ptr.reset(opened);
+  RETURN_IF_ERROR(CheckFormat(*opened));
+  std::string ignored;
+  if (opened->Get(rocksdb::ReadOptions(), ToSlice(kFormatKey), &ignored).IsNotFound()) {
+    RETURN_IF_ERROR(FromRocks(opened->Put(Durable(), ToSlice(kFormatKey), EncodeU64(kStoreFormat)), path));
+  }
+  return LoadLastSeq(*opened);
+}
+
+absl::Status DocumentStore::Impl::OpenAsFollower() {
+  if (secondary_path.empty()) {
+    std::error_code error;
+    std::string pattern = (stdfs::temp_directory_path(error) / "lectern-follow-XXXXXX").string();
+    if (error || ::mkdtemp(pattern.data()) == nullptr) return ErrnoStatus(errno, "cannot make a folder", pattern);
+    secondary_path = pattern;
+  }
+  rocksdb::Options rocks = MakeOptions(options);
+  for (int attempt = 1;; ++attempt) {
+    if (rocks.env->FileExists(path + "/CURRENT").IsNotFound()) {
+      const absl::Status lost = CheckNothingLost(rocks.env, path);
+      if (lost.ok()) return NotFound("document store ", path, " does not exist");
+      // Made between the two looks, or really lost: then it is still missing at the third.
+      if (rocks.env->FileExists(path + "/CURRENT").IsNotFound()) return lost;
+    }
+    rocksdb::DB* opened = nullptr;
+    const rocksdb::Status status = rocksdb::DB::OpenAsSecondary(rocks, path, secondary_path, &opened);
+    if (status.ok()) {
+      std::shared_ptr<rocksdb::DB> fresh(opened);
+      RETURN_IF_ERROR(CheckFormat(*fresh));
+      RETURN_IF_ERROR(LoadLastSeq(*fresh));
+      const std::lock_guard<std::mutex> hold(db_mu);
+      db_ptr = std::move(fresh);
+      return absl::OkStatus();
+    }
+    // The writer replaces logs, tables and manifests while we open them; what is really damaged stays so.
+    if (attempt == kFollowAttempts) return FromRocks(status, path);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+absl::Status DocumentStore::Impl::CheckFormat(rocksdb::DB& opened) const {
+  std::string value;
+  const rocksdb::Status status = opened.Get(rocksdb::ReadOptions(), ToSlice(kFormatKey), &value);
+  if (status.IsNotFound()) {
+    // The format is the first thing ever written: without it there is nothing else.
+    const std::unique_ptr<rocksdb::Iterator> it(opened.NewIterator(rocksdb::ReadOptions()));
+    it->SeekToFirst();
+    if (it->Valid()) return DataLoss("document store ", path, " has records but no format number");
+    return FromRocks(it->status(), path);
+  }
+  RETURN_IF_ERROR(FromRocks(status, path));
+  ASSIGN_OR_RETURN(const uint64_t format, DecodeU64(value));
+  if (format > kStoreFormat) {
+    return FailedPrecondition("document store ", path, " has format ", format, "; this build reads up to ",
+                              kStoreFormat, ": use a newer lectern");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DocumentStore::Impl::LoadLastSeq(rocksdb::DB& opened) {
+  std::string value;
+  const rocksdb::Status status = opened.Get(rocksdb::ReadOptions(), ToSlice(kLastSeqKey), &value);
+  if (status.IsNotFound()) return absl::OkStatus();
+  RETURN_IF_ERROR(FromRocks(status, path));
+  ASSIGN_OR_RETURN(const uint64_t seq, DecodeU64(value));
+  last_seq.store(seq);
+  return absl::OkStatus();
+}
+
+absl::Status DocumentStore::Impl::CheckWritable() {
+  if (options.mode != StoreOptions::Mode::kReadWrite) {
+    return FailedPrecondition("document store ", path, " is open for reading only");
+  }
+  const std::lock_guard<std::mutex> hold(queue_mu);
+  return failed.ok() ? absl::OkStatus() : FailedEarlier();
+}
+
+absl::Status DocumentStore::Impl::WriteDurably(rocksdb::WriteBatch& batch) {
+  const absl::Status status = FromRocks(db()->Write(Durable(), &batch), path);
+  if (!status.ok()) {
+    const std::lock_guard<std::mutex> hold(queue_mu);
+    if (failed.ok()) failed = status;
+  }
+  return status;
+}
+
+absl::Status DocumentStore::Impl::Enqueue(Writer& writer) {
+  std::unique_lock<std::mutex> lock(queue_mu);
+  queue.push_back(&writer);
+  writer.wake.wait(lock, [&] { return writer.done || queue.front() == &writer; });
+  if (writer.done) return writer.status;
+  std::vector<Writer*> group;
+  int64_t bytes = 0;
+  for (Writer* waiting : queue) {
+    if (waiting->batch == nullptr && !group.empty()) break;   // a drop goes alone
+    if (waiting->batch != nullptr) bytes += waiting->batch->bytes();
+    if (!group.empty() && bytes > kGroupBytes) break;
+    group.push_back(waiting);
+    if (waiting->batch == nullptr) break;
+  }
+  absl::StatusOr<uint64_t> seq = uint64_t{0};
+  if (failed.ok()) {
+    lock.unlock();   // the leader stays at the front meanwhile, so that the queue waits for it
+    seq = WriteGroup(group);
+    lock.lock();
+  } else {
+    seq = FailedEarlier();
+  }
+  for (Writer* member : group) {
+    member->status = seq.status();
+    member->seq = seq.ok() ? *seq : 0;
+    member->done = true;
+    queue.pop_front();
+    if (member != &writer) member->wake.notify_one();   // under the lock: the member outlives this line
+  }
+  if (!queue.empty()) queue.front()->wake.notify_one();
+  return writer.status;
+}
+
+absl::StatusOr<uint64_t> DocumentStore::Impl::WriteGroup(const std::vector<Writer*>& group) {
+  GroupState state;
+  state.seq = last_seq.load();
+  for (const Writer* writer : group) {
+    if (writer->batch != nullptr) {
+      RETURN_IF_ERROR(AddToBatch(*writer->batch, state));
+      continue;
+    }
+    for (const KeyKind kind : {KeyKind::kDocument, KeyKind::kHead, KeyKind::kChange}) {
+      const KeyRange range = RangeOf(kind, writer->drop);
+      state.rocks.DeleteRange(range.begin, range.end);
+    }
+    state.rocks.Delete(CountKey(writer->drop));
+  }
+  for (const auto& [collection, difference] : state.counts) {
+    const std::string key = CountKey(collection);
+    ASSIGN_OR_RETURN(const std::optional<std::string> old, Read(key));
+    uint64_t count = 0;
+    if (old.has_value()) {
+      ASSIGN_OR_RETURN(count, DecodeU64(*old));
+    }
+    state.rocks.Put(key, EncodeU64(count + static_cast<uint64_t>(difference)));
+  }
+  state.rocks.Put(ToSlice(kLastSeqKey), EncodeU64(state.seq));
+  RETURN_IF_ERROR(WriteDurably(state.rocks));
+  last_seq.store(state.seq);
+  return state.seq;
+}
+
+absl::Status DocumentStore::Impl::AddToBatch(const WriteBatch& batch, GroupState& state) {
+  for (const auto& op : batch.ops_) {
+    const uint64_t seq = ++state.seq;
+    const std::string& id = op.document.id;
+    const std::string head_key = HeadKey(op.collection, id);
+    auto known = state.heads.find(head_key);
+    if (known == state.heads.end()) {
+      ASSIGN_OR_RETURN(std::optional<Head> stored, ReadHead(head_key));
+      known = state.heads.emplace(head_key, std::move(stored)).first;
+    }
+    std::optional<Head>& head = known->second;
+    const bool alive = head.has_value() && !head->deleted;
+    if (op.is_delete && !alive) continue;   // what is not there leaves no second tombstone
+    if (head.has_value()) state.rocks.Delete(ChangeKey(op.collection, head->seq));
+    head = Head{.seq = seq, .deleted = op.is_delete, .source_sha256 = op.document.source_sha256};
+    state.rocks.Put(head_key, EncodeHead(*head));
+    state.rocks.Put(ChangeKey(op.collection, seq), EncodeChange(id, op.is_delete));
+    if (op.is_delete) {
+      state.rocks.Delete(DocumentKey(op.collection, id));
+      state.counts[op.collection] -= 1;
+    } else {
+      state.rocks.Put(DocumentKey(op.collection, id), EncodeDocument(op.document, seq));
+      state.counts[op.collection] += alive ? 0 : 1;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> DocumentStore::Commit(const WriteBatch& batch) {
   RETURN_IF_ERROR(impl_->CheckWritable());
   for (const auto& op : batch.ops_) {
-    if (op.document.id.empty() || op.document.id.size() > 512) return InvalidArgument("a document id has 1 to 512 bytes, got ", op.document.id.size());
-  }
-  if (batch.ops_.empty()) return impl_->last_seq.load();
-  Impl::Waiting mine{&batch, absl::OkStatus()};
-  absl::MutexLock lock(&impl_->mutex);
-  impl_->queue.push_back(&mine);
-  auto ready = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return mine.done || impl_->queue.front() == &mine; };
-  impl_->mutex.Await(absl::Condition(&ready));
-  if (!mine.done) {
-    const std::vector<Impl::Waiting*> group(impl_->queue.begin(), impl_->queue.end());
-    impl_->mutex.Unlock();   // those who come meanwhile queue behind; `mine` stays in front until the group is done
-    const absl::Status status = impl_->WriteGroup(group);
-    impl_->mutex.Lock();
-    for (Impl::Waiting* waiting : group) {
-      waiting->status = status;
-      waiting->done = true;
-      impl_->queue.pop_front();
+    RETURN_IF_ERROR(CheckCollection(op.collection));
+    RETURN_IF_ERROR(CheckId(op.document.id));
+    if (const int64_t bytes = BytesOf(op.document); bytes > kMaxDocumentBytes) {
+      return InvalidArgument("document '", op.document.id, "' has ", bytes, " bytes, the limit is ", kMaxDocumentBytes);
     }
   }
-  RETURN_IF_ERROR(mine.status);
-  return mine.seq;
+  if (batch.ops_.empty()) return impl_->last_seq.load();
+  Impl::Writer writer{.batch = &batch};
+  RETURN_IF_ERROR(impl_->Enqueue(writer));
+  return writer.seq;
+}
+
+absl::Status DocumentStore::DropCollection(std::string_view collection) {
+  RETURN_IF_ERROR(impl_->CheckWritable());
+  RETURN_IF_ERROR(CheckCollection(collection));
+  Impl::Writer writer{.drop = collection};
+  return impl_->Enqueue(writer);
 }
 
 uint64_t DocumentStore::last_seq() const { return impl_->last_seq.load(); }
 
+absl::StatusOr<std::optional<std::string>> DocumentStore::Impl::Read(const std::string& key) const {
+  std::string value;
+  const rocksdb::Status status = db()->Get(rocksdb::ReadOptions(), key, &value);
+  if (status.IsNotFound() && !status.IsPathNotFound()) return std::nullopt;
+  RETURN_IF_ERROR(FromRocks(status, path));
+  return std::optional<std::string>(std::move(value));
+}
+
+absl::StatusOr<std::optional<Head>> DocumentStore::Impl::ReadHead(const std::string& key) const {
+  ASSIGN_OR_RETURN(const std::optional<std::string> value, Read(key));
+  if (!value.has_value()) return std::nullopt;
+  ASSIGN_OR_RETURN(Head head, DecodeHead(*value));
+  return std::optional<Head>(std::move(head));
+}
+
+absl::Status DocumentStore::Impl::ScanRange(
+    const KeyRange& range, bool skip_first,
+    const std::function<absl::StatusOr<bool>(std::string_view, std::string_view)>& fn) const {
+  const std::shared_ptr<rocksdb::DB> held = db();
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;   // a scan would push out everything that is asked for again
+  const rocksdb::Slice end(range.end);
+  read.iterate_upper_bound = &end;
+  const std::unique_ptr<rocksdb::Iterator> it(held->NewIterator(read));
+  it->Seek(range.begin);
+  if (skip_first && it->Valid() && it->key() == range.begin) it->Next();
+  for (; it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const bool more, fn(View(it->key()), View(it->value())));
+    if (!more) return absl::OkStatus();
+  }
+  return FromRocks(it->status(), path);
+}
+
 absl::StatusOr<StoredDocument> DocumentStore::Get(std::string_view collection, std::string_view id) const {
-  ASSIGN_OR_RETURN(const auto bytes, impl_->Read(DocumentKey(collection, id)));
-  if (!bytes) return NotFound("no document '", id, "' in collection '", collection, "'");
-  return DecodeDocument(*bytes);
+  ASSIGN_OR_RETURN(const std::optional<std::string> value, impl_->Read(DocumentKey(collection, id)));
+  if (!value.has_value()) return NotFound("collection ", collection, " has no document '", id, "'");
+  return DecodeDocument(id, *value);
 }
 
-absl::StatusOr<std::optional<std::string>> DocumentStore::SourceSha256(std::string_view collection, std::string_view id) const {
-  ASSIGN_OR_RETURN(const auto head, impl_->Read(HeadKey(collection, id)));
-  if (!head || head->size() <= 8) return std::optional<std::string>();
-  return std::optional<std::string>(head->substr(8));
+absl::StatusOr<std::optional<std::string>> DocumentStore::SourceSha256(std::string_view collection,
+                                                                       std::string_view id) const {
+  ASSIGN_OR_RETURN(std::optional<Head> head, impl_->ReadHead(HeadKey(collection, id)));
+  if (!head.has_value() || head->deleted) return std::nullopt;
+  return std::optional<std::string>(std::move(head->source_sha256));
 }
 
-absl::Status DocumentStore::Scan(std::string_view collection, std::string_view after_id, const std::function<bool(StoredDocument&&)>& fn) const {
-  const KeyRange range = CollectionRange('d', collection);
-  rocksdb::ReadOptions read;
-  const rocksdb::Slice upper = ToSlice(range.end);
-  read.iterate_upper_bound = &upper;
-  read.fill_cache = false;
-  std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
-  const std::string from = after_id.empty() ? range.begin : DocumentKey(collection, after_id) + '\0';
-  for (it->Seek(from); it->Valid(); it->Next()) {
-    ASSIGN_OR_RETURN(StoredDocument stored, DecodeDocument(View(it->value())));
-    if (!fn(std::move(stored))) return absl::OkStatus();
-  }
-  return FromRocks(it->status(), "cannot scan");
+absl::Status DocumentStore::Scan(std::string_view collection, std::string_view after_id,
+                                 const std::function<bool(StoredDocument&&)>& fn) const {
+  KeyRange range = RangeOf(KeyKind::kDocument, collection);
+  const size_t prefix = range.begin.size();
+  range.begin.append(after_id);
+  return impl_->ScanRange(range, /*skip_first=*/!after_id.empty(),
+                          [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
+                            ASSIGN_OR_RETURN(StoredDocument stored, DecodeDocument(key.substr(prefix), value));
+                            return fn(std::move(stored));
+                          });
 }
 
-absl::Status DocumentStore::ScanChanges(std::string_view collection, uint64_t after, const std::function<absl::Status(const Change&)>& fn) const {
-  const KeyRange range = CollectionRange('c', collection);
-  rocksdb::ReadOptions read;
-  const rocksdb::Slice upper = ToSlice(range.end);
-  read.iterate_upper_bound = &upper;
-  std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
-  for (it->Seek(ToSlice(ChangeKey(collection, after + 1))); it->Valid(); it->Next()) {
-    const std::string_view value = View(it->value());
-    if (value.size() < 2) return DataLoss("document store: a change has no document");
-    Change change;
-    change.seq = SeqOf(View(it->key()));
-    change.deleted = value[0] == '-';
-    change.id = std::string(value.substr(1));
-    RETURN_IF_ERROR(fn(change));
-  }
-  return FromRocks(it->status(), "cannot scan changes");
+absl::Status DocumentStore::ScanChanges(std::string_view collection, uint64_t after,
+                                        const std::function<absl::Status(const Change&)>& fn) const {
+  KeyRange range = RangeOf(KeyKind::kChange, collection);
+  const size_t prefix = range.begin.size();
+  range.begin = ChangeKey(collection, after);
+  return impl_->ScanRange(range, /*skip_first=*/true,
+                          [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
+                            ASSIGN_OR_RETURN(const uint64_t seq, DecodeU64(key.substr(prefix)));
+                            ASSIGN_OR_RETURN(const ChangeValue change, DecodeChange(value));
+                            RETURN_IF_ERROR(fn({.seq = seq, .id = std::string(change.id), .deleted = change.deleted}));
+                            return true;
+                          });
 }
 
 absl::StatusOr<int64_t> DocumentStore::CountDocuments(std::string_view collection) const {
-  ASSIGN_OR_RETURN(const uint64_t count, impl_->ReadNumber(CountKey(collection)));
+  ASSIGN_OR_RETURN(const std::optional<std::string> value, impl_->Read(CountKey(collection)));
+  if (!value.has_value()) return 0;
+  ASSIGN_OR_RETURN(const uint64_t count, DecodeU64(*value));
   return static_cast<int64_t>(count);
 }
 
 absl::Status DocumentStore::PutMeta(std::string_view key, const Json& value) {
   RETURN_IF_ERROR(impl_->CheckWritable());
   rocksdb::WriteBatch batch;
-  batch.Put(ToSlice(MetaKey(key)), ToSlice(DumpJson(value)));
-  return impl_->WriteSynced(batch);
-}
-
-absl::StatusOr<std::optional<Json>> DocumentStore::GetMeta(std::string_view key) const {
-  ASSIGN_OR_RETURN(const auto bytes, impl_->Read(MetaKey(key)));
-  if (!bytes) return std::optional<Json>();
-  auto value = ParseJson(*bytes);
-  if (!value.ok()) return DataLoss("document store: the value of '", key, "' is damaged: ", std::string(value.status().message()));
-  return std::optional<Json>(*std::move(value));
+  batch.Put(MetaKey(key), DumpJson(value));
+  return impl_->WriteDurably(batch);
 }
 
 absl::Status DocumentStore::DeleteMeta(std::string_view key) {
   RETURN_IF_ERROR(impl_->CheckWritable());
   rocksdb::WriteBatch batch;
-  batch.Delete(ToSlice(MetaKey(key)));
-  return impl_->WriteSynced(batch);
+  batch.Delete(MetaKey(key));
+  return impl_->WriteDurably(batch);
+}
+
+absl::StatusOr<std::optional<Json>> DocumentStore::GetMeta(std::string_view key) const {
+  ASSIGN_OR_RETURN(const std::optional<std::string> value, impl_->Read(MetaKey(key)));
+  if (!value.has_value()) return std::nullopt;
+  absl::StatusOr<Json> json = ParseJson(*value);
+  if (!json.ok()) return DataLoss("the store's value '", key, "' is damaged: ", json.status().message());
+  return std::optional<Json>(*std::move(json));
 }
 
 absl::StatusOr<std::vector<std::string>> DocumentStore::ListMeta(std::string_view prefix) const {
   std::vector<std::string> keys;
-  std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(rocksdb::ReadOptions()));
-  const std::string from = MetaKey(prefix);
-  for (it->Seek(from); it->Valid() && View(it->key()).starts_with(from); it->Next()) keys.emplace_back(View(it->key()).substr(1));
-  RETURN_IF_ERROR(FromRocks(it->status(), "cannot scan"));
+  KeyRange range = RangeOf(KeyKind::kMeta);
+  range.begin = MetaKey(prefix);
+  RETURN_IF_ERROR(impl_->ScanRange(range, /*skip_first=*/false,
+                                   [&](std::string_view key, std::string_view) -> absl::StatusOr<bool> {
+                                     if (!key.substr(1).starts_with(prefix)) return false;
+                                     keys.emplace_back(key.substr(1));
+                                     return true;
+                                   }));
   return keys;
-}
-
-absl::Status DocumentStore::DropCollection(std::string_view collection) {
-  RETURN_IF_ERROR(impl_->CheckWritable());
-  rocksdb::WriteBatch batch;
-  for (char kind : {'d', 'h', 'c'}) {
-    const KeyRange range = CollectionRange(kind, collection);
-    batch.DeleteRange(ToSlice(range.begin), ToSlice(range.end));
-  }
-  batch.Delete(ToSlice(CountKey(collection)));
-  return impl_->WriteSynced(batch);
 }
 
 absl::Status DocumentStore::CatchUp() {
   if (impl_->options.mode == StoreOptions::Mode::kReadWrite) return absl::OkStatus();
-  RETURN_IF_ERROR(FromRocks(impl_->db->TryCatchUpWithPrimary(), "cannot catch up"));
-  ASSIGN_OR_RETURN(const uint64_t seq, impl_->ReadNumber(kLastSeqKey));
-  impl_->last_seq.store(seq);
-  return absl::OkStatus();
+  const std::lock_guard<std::mutex> hold(impl_->catch_up_mu);
+  const std::shared_ptr<rocksdb::DB> db = impl_->db();
+  if (db->TryCatchUpWithPrimary().ok()) return impl_->LoadLastSeq(*db);
+  // A log or table was removed under our feet. A fresh view reads what replaced it; scans that run keep the old one.
+  return impl_->OpenAsFollower();
 }
 
 absl::Status DocumentStore::VerifyChecksums() const {
-  return FromRocks(impl_->db->VerifyChecksum(), "checksums differ");
+  absl::Status blocks;
+  for (int attempt = 1; attempt <= kFollowAttempts; ++attempt) {
+    blocks = FromRocks(impl_->db()->VerifyChecksum(), impl_->path);
+    // It opens tables by name, and beside a live writer a compacted one may be gone.
+    if (impl_->options.mode == StoreOptions::Mode::kReadWrite || !absl::IsNotFound(blocks)) break;
+    RETURN_IF_ERROR(impl_->OpenAsFollower());
+  }
+  RETURN_IF_ERROR(blocks);
+  // One pass in key order over one view: changes, documents, heads, then counts. Sums of hashes stand for joins,
+  // so that memory does not grow with the store.
+  struct Sums {
+    uint64_t changes = 0, heads = 0, documents = 0, live_heads = 0;
+    int64_t num_documents = 0, count = 0;
+  };
+  std::map<std::string, Sums, std::less<>> sums;
+  const auto sum_of = [](std::string_view id, uint64_t seq, bool deleted) {
+    return Hash64(internal::Concat(EncodeU64(seq), deleted ? '1' : '0', id));
+  };
+  const auto check = [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
+    const auto kind = static_cast<KeyKind>(key[0]);
+    if (kind == KeyKind::kMeta) {
+      const absl::StatusOr<Json> json = ParseJson(value);
+      if (!json.ok()) return DataLoss("the store's value '", key.substr(1), "' is damaged: ", json.status().message());
+      return true;
+    }
+    if (kind == KeyKind::kStore) return true;
+    ASSIGN_OR_RETURN(const KeyParts parts, SplitKey(key));
+    Sums& sum = sums.try_emplace(std::string(parts.collection)).first->second;
+    switch (kind) {
+      case KeyKind::kChange: {
+        ASSIGN_OR_RETURN(const uint64_t seq, DecodeU64(parts.rest));
+        ASSIGN_OR_RETURN(const ChangeValue change, DecodeChange(value));
+        sum.changes += sum_of(change.id, seq, change.deleted);
+        return true;
+      }
+      case KeyKind::kDocument: {
+        ASSIGN_OR_RETURN(const StoredDocument stored, DecodeDocument(parts.rest, value));
+        sum.documents += sum_of(parts.rest, stored.seq, false);
+        sum.num_documents += 1;
+        return true;
+      }
+      case KeyKind::kHead: {
+        ASSIGN_OR_RETURN(const Head head, DecodeHead(value));
+        sum.heads += sum_of(parts.rest, head.seq, head.deleted);
+        if (!head.deleted) sum.live_heads += sum_of(parts.rest, head.seq, false);
+        return true;
+      }
+      case KeyKind::kCount: {
+        ASSIGN_OR_RETURN(const uint64_t count, DecodeU64(value));
+        sum.count = static_cast<int64_t>(count);
+        return true;
+      }
+      default:
+        return DataLoss("document store ", impl_->path, " holds a key of unknown kind ", static_cast<int>(key[0]));
+    }
+  };
+  RETURN_IF_ERROR(impl_->ScanRange({.begin = "", .end = "\xff"}, /*skip_first=*/false, check));
+  for (const auto& [collection, sum] : sums) {
+    if (sum.changes != sum.heads || sum.documents != sum.live_heads || sum.num_documents != sum.count) {
+      return DataLoss("document store ", impl_->path, ": documents, heads, changes and count of collection ", collection,
+                      " do not agree (", sum.num_documents, " documents, ", sum.count, " counted)");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace lectern::index

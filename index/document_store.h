@@ -5,10 +5,16 @@
 //   ASSIGN_OR_RETURN(uint64_t durable_seq, store->Commit(batch));    // fsynced when it returns
 //   RETURN_IF_ERROR(store->ScanChanges("books", indexed_seq, [&](const Change& c) { ... }));
 //
-// Shapes:  a sequence number a write, store-wide, growing, never reused.
+// Shapes:  a sequence number a write, store-wide, growing, never reused. Once Commit has returned n, every write up
+//          to n is durable, other threads' included: groups are logged in the order of their numbers.
+//          Only a document's latest change is kept; a deleted document leaves its last change, a tombstone.
+//          Collections: 1..255 bytes without NUL. Ids: 1..512 bytes. A document: up to 1 GiB as stored.
 // Threads: all methods from any thread; concurrent Commits share one fsync (group commit).
-// Errors:  kAborted (another writer), kDataLoss (RocksDB corruption), kResourceExhausted (disk full),
-//          kFailedPrecondition (read-only directory opened for writing; newer format), kNotFound.
+// Errors:  kAborted (another writer), kDataLoss (RocksDB corruption; never repaired, nothing is overwritten),
+//          kResourceExhausted (disk full), kFailedPrecondition (read-only directory opened for writing; newer
+//          format; a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
+//          After a Commit that failed to write, what is on disk is unknown, so this object takes no more writes;
+//          reading goes on, and opening the store again tells what was kept.
 // Cost:    Commit is one log write and one fsync; Get one or two block reads; text is zstd-compressed.
 #pragma once
 
@@ -64,7 +70,7 @@ class DocumentStore {
   ~DocumentStore();
 
   absl::StatusOr<uint64_t> Commit(const WriteBatch& batch);  // returns the last durable sequence number
-  uint64_t last_seq() const;
+  uint64_t last_seq() const;                                 // durable; of a follower, as of its last CatchUp
 
   absl::StatusOr<StoredDocument> Get(std::string_view collection, std::string_view id) const;
   // Only what decides whether a document must be written again. nullopt where absent.
@@ -82,10 +88,11 @@ class DocumentStore {
   absl::StatusOr<std::optional<Json>> GetMeta(std::string_view key) const;
   absl::Status DeleteMeta(std::string_view key);
   absl::StatusOr<std::vector<std::string>> ListMeta(std::string_view prefix) const;  // keys, sorted
-  absl::Status DropCollection(std::string_view collection);
+  absl::Status DropCollection(std::string_view collection);   // its documents and changes; meta values stay
 
-  absl::Status CatchUp();          // kFollow: see the writer's latest commits
-  absl::Status VerifyChecksums() const;  // reads everything
+  absl::Status CatchUp();          // kFollow: see the writer's latest commits. kReadWrite: nothing to do
+  // Reads everything: block checksums, every record, and that documents, heads, changes and counts agree.
+  absl::Status VerifyChecksums() const;
 
  private:
   DocumentStore();
