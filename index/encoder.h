@@ -5,8 +5,10 @@
 //
 // Shapes:  vectors row-major [n, dim] float32.
 // Threads: one Encode at a time (it locks), over the pool it was given.
-// Errors:  kUnimplemented (architecture, pooling), kInvalidArgument (a text over the limit, unless cut is asked for).
-// Cost:    batches are sorted by length and hold no padding; see bench/REPORT.md for tokens/s.
+// Errors:  kUnimplemented (architecture, pooling, modules: by name), kDataLoss (tensors that contradict config.json),
+//          kInvalidArgument (a text over the limit, unless cut is asked for; max_tokens), kCancelled, kDeadlineExceeded.
+// Cost:    2 * weights operations a token (MiniLM: 24 M at 256); batches are sorted by length and hold no padding. A
+//          text's vector has the same bits in any batch and on any number of threads. Opening reads the weights twice.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +25,12 @@
 
 namespace lectern::index {
 
-enum class Precision { kFloat32, kBf16 };
+enum class Precision { kFloat32, kBf16 };  // kBf16 computes in float32 where the processor has no AVX-512 BF16
 
 struct EncoderOptions {
   Precision precision = Precision::kBf16;
   int64_t max_tokens = 256;   // specials included; MiniLM was trained at 256 (its positions reach 512)
-  int64_t batch_tokens = 4096;
+  int64_t batch_tokens = 512;  // of one thread's batch: its activations (6 KiB a token) stay near the cores
 };
 
 struct EncodeStats {
@@ -57,7 +59,8 @@ class CrossEncoder {
                                                             ThreadPool& pool);
   virtual ~CrossEncoder() = default;
   virtual std::string fingerprint() const = 0;
-  // One raw logit a passage, higher is more relevant. Passages longer than the model allows are cut and counted.
+  // One raw logit a passage, higher is more relevant. A pair over max_tokens is cut at the longer of the two first (the
+  // passage where they are level), and counted.
   virtual absl::StatusOr<std::vector<float>> Score(std::string_view query, std::span<const std::string_view> passages,
                                                    EncodeStats* stats = nullptr,
                                                    const CancelToken* cancel = nullptr) = 0;
