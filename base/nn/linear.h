@@ -7,6 +7,7 @@
 // Shapes:  W is [rows = out features, cols = in features], row-major in the file; x, y row-major float.
 // Threads: immutable after Pack; Apply uses the pool it is given; one LinearScratch per concurrent caller.
 // Errors:  kInvalidArgument (bytes do not match the shape), kUnimplemented (type).
+//          A result does not depend on n, on the other matrices of ApplyMany (at most 8), nor on the thread count.
 // Cost:    n = 1 streams the packed weights once (memory-bound); large n is blocked for the caches.
 //          kExact computes in float32 on the dequantised weights (the golden path); kFast rounds activations to
 //          int8 blocks (quantised types) or bf16 (float types) and runs the best kernel of ActiveCpuTarget().
@@ -33,10 +34,12 @@ class LinearScratch {  // grows on first use, never shrinks; reuse it so that th
 
 class Linear {
  public:
-  // Repacks for the active CPU target. With keep_source the packed form refers to `bytes` (a mapping that outlives
-  // it) wherever no repacking is needed.
+  // Repacks for the active CPU target (kFast) or copies (kExact); `bytes` are not needed afterwards.
   static absl::StatusOr<Linear> Pack(DType type, std::span<const std::byte> bytes, int64_t rows, int64_t cols,
                                      Arithmetic arithmetic, ThreadPool& pool);
+  // Keeps a view of `bytes`, which must outlive it, and copies nothing: an embedding table of which few rows are read.
+  // Apply works as under kExact.
+  static absl::StatusOr<Linear> Refer(DType type, std::span<const std::byte> bytes, int64_t rows, int64_t cols);
   Linear();
   Linear(Linear&&) noexcept;
   Linear& operator=(Linear&&) noexcept;

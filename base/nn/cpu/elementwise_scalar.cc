@@ -1,0 +1,2 @@
+#define LECTERN_TARGET scalar
+#include "base/nn/cpu/elementwise-inl.h"

@@ -1,0 +1,5 @@
+#define LECTERN_TARGET avx2
+#include "base/nn/cpu/simd_avx2-inl.h"
+#include "base/nn/cpu/vector_math-inl.h"
+#include "base/nn/cpu/float_linear-inl.h"
+#include "base/nn/cpu/quant_linear-inl.h"
