@@ -16,8 +16,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "index/data_directory.h"
 #include "index/document.h"
@@ -47,6 +49,8 @@ class SegmentDocuments {
  public:
   static absl::StatusOr<std::shared_ptr<const SegmentDocuments>> Open(const std::string& segment_path,
                                                                       const FileEntry& entry);
+  // The same without the checksum: every offset and count is checked, whatever the bytes (tests and fuzzing).
+  static absl::StatusOr<std::shared_ptr<const SegmentDocuments>> FromMapping(MappedFile map, std::string name);
   ~SegmentDocuments();
   int64_t num_documents() const;
   int64_t num_chunks() const;

@@ -1,6 +1,6 @@
-#include <poppler-document.h>
-#include <poppler-global.h>
-#include <poppler-page.h>
+#include <poppler/cpp/poppler-document.h>
+#include <poppler/cpp/poppler-global.h>
+#include <poppler/cpp/poppler-page.h>
 
 #include <memory>
 
@@ -11,13 +11,19 @@ namespace {
 
 std::string ToUtf8(const poppler::ustring& text) {
   const poppler::byte_array bytes = text.to_utf8();
-  return std::string(bytes.begin(), bytes.end());
+  std::string out(bytes.begin(), bytes.end());
+  while (!out.empty() && out.back() == '\0') out.pop_back();
+  return out;
 }
 
 // Keeps what is valid; poppler can hand out lone surrogates of broken fonts.
 std::string OnlyValid(std::string text) {
-  for (int64_t at; (at = FindInvalidUtf8(text)) >= 0;) text[static_cast<size_t>(at)] = ' ';
-  return text;
+  for (size_t from = 0;;) {
+    const int64_t at = FindInvalidUtf8(std::string_view(text).substr(from));
+    if (at < 0) return text;
+    from += static_cast<size_t>(at);
+    text[from] = ' ';
+  }
 }
 
 void Quiet(const std::string&, void*) {}
@@ -38,7 +44,7 @@ absl::StatusOr<Extracted> ExtractPdf(std::string_view bytes) {
     for (int i = 0; i < document->pages(); ++i) {
       std::unique_ptr<poppler::page> page(document->create_page(i));
       if (page == nullptr) return InvalidArgument("page ", i + 1, " of the PDF is damaged");
-      std::string text = OnlyValid(ToUtf8(page->text()));
+      std::string text = OnlyValid(ToUtf8(page->text(poppler::rectf(), poppler::page::non_raw_non_physical_layout)));
       while (!text.empty() && (text.back() == '\f' || text.back() == '\n' || text.back() == ' ')) text.pop_back();
       if (text.empty()) continue;
       if (!out.text.empty()) out.text += "\n\n";
@@ -47,6 +53,7 @@ absl::StatusOr<Extracted> ExtractPdf(std::string_view bytes) {
   } catch (const std::exception& error) {
     return InvalidArgument("no readable PDF: ", error.what());
   }
+  if (out.text.empty()) return InvalidArgument("the PDF holds no text (pages of pictures need OCR first)");
   return out;
 }
 
