@@ -9,6 +9,7 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(fmt 9 REQUIRED)
 find_package(ICU 72 REQUIRED COMPONENTS uc i18n)
 find_package(ZLIB REQUIRED)
+find_package(LibLZMA REQUIRED)                      # 5.4, data sets come as .xz
 find_package(RocksDB 7.8 REQUIRED)
 find_package(faiss 1.7.3 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
