@@ -14,7 +14,7 @@ namespace lectern::tokenizer {
 namespace {
 
 // The `tokenizers` library, which made every vocabulary in use, classifies by the tables of Unicode 8. A younger
-// character is no mark, no punctuation and no format character there; three changed their category since.
+// character is no mark, no punctuation and no format character there; a few changed their category since.
 bool AssignedInUnicode8(char32_t c) {
   UVersionInfo age;
   u_charAge(static_cast<UChar32>(c), age);
@@ -32,7 +32,7 @@ bool IsRemovedByCleaning(char32_t c) {
 
 bool IsNonspacingMark(char32_t c) {
   if (c == 0x1734) return true;                                  // a spacing mark since Unicode 14
-  if (c == 0x1885 || c == 0x1886 || c == 0x111C9) return false;  // letters and punctuation then
+  if (c == 0x1885 || c == 0x1886 || c == 0xA9BD || c == 0x111C9) return false;  // letters, a spacing mark, punctuation
   return u_charType(static_cast<UChar32>(c)) == U_NON_SPACING_MARK && AssignedInUnicode8(c);
 }
 
