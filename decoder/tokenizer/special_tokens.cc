@@ -36,12 +36,23 @@ void SpecialTokens::SplitRegion(const Set& set, std::string_view text,
   SplitRegion(set, text.substr(done), std::next(length), sink);
 }
 
-void SpecialTokens::Split(std::string_view text, bool parse_control, const Sink& sink) const {
+void SpecialTokens::Split(std::string_view text, bool parse_control, const Sink& whole_parts) const {
   const Set& set = parse_control ? all_ : always_;
   if (set.trie.empty()) {
-    if (!text.empty()) sink(text, kNone);
+    if (!text.empty()) whole_parts(text, kNone);
     return;
   }
+  // What lies between two tokens is one part, even where a region of overlaps leaves some of it.
+  std::string_view waiting;
+  const Sink sink = [&](std::string_view part, int32_t id) {
+    if (id == kNone) {
+      waiting = waiting.empty() ? part : std::string_view(waiting.data(), waiting.size() + part.size());
+      return;
+    }
+    if (!waiting.empty()) whole_parts(waiting, kNone);
+    waiting = {};
+    whole_parts(part, id);
+  };
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
     if (!set.first_bytes[static_cast<uint8_t>(text[at])]) {
@@ -77,6 +88,7 @@ void SpecialTokens::Split(std::string_view text, bool parse_control, const Sink&
     at = done = at + length;
   }
   if (done < text.size()) sink(text.substr(done), kNone);
+  if (!waiting.empty()) whole_parts(waiting, kNone);
 }
 
 }  // namespace lectern::tokenizer
