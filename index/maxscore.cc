@@ -13,6 +13,8 @@ namespace {
 
 constexpr uint32_t kWindow = 4096;  // sums of 16 KiB: half of an L1 cache
 
+constexpr int64_t kAdditionsPerSeek = 8;
+
 struct Window {
   uint32_t begin = 0, end = 0;
   alignas(64) uint32_t sums[kWindow];
@@ -61,6 +63,16 @@ void AddAll(SegmentPass& pass, TermCursor& cursor, Window& window) {
     cursor.loaded = false;
     if (cursor.at_end() || cursor.list.chunk_before(cursor.block) + 1 >= window.end) return;
   }
+}
+
+// About how many postings the list has in the window: those of its blocks there.
+int64_t PostingsIn(const TermCursor& cursor, const Window& window) {
+  int64_t postings = 0;
+  for (size_t b = cursor.block; b < cursor.list.blocks.size(); ++b) {
+    postings += cursor.list.blocks[b].count();
+    if (cursor.list.blocks[b].last_chunk + 1 >= window.end) break;
+  }
+  return postings;
 }
 
 // Adds the term to the close chunks alone; `rest` is what the terms after it can still bring.
@@ -122,9 +134,13 @@ void RunMaxScore(SegmentPass& pass, bool exhaustive) {
     const int span = static_cast<int>((window->end - window->begin + 15) / 16 * 16);
     int count = pass.kernels.collect(window->sums, span, std::max<uint32_t>(1, least - below[optional]), window->close);
     for (size_t i = optional; i-- > 0 && count > 0;) {
-      TermCursor& cursor = *active[i];
-      // Where close chunks are many beside the list's postings here, adding them all is cheaper than seeking each.
-      AddToClose(pass, cursor, *window, count, least, below[i]);
+      // A seek costs some eight additions, most of it a branch that cannot be foretold: where close chunks are many
+      // beside the list's postings here, all of them are added. The sums of other chunks are not looked at again.
+      if (int64_t{count} * kAdditionsPerSeek > PostingsIn(*active[i], *window)) {
+        AddAll(pass, *active[i], *window);
+      } else {
+        AddToClose(pass, *active[i], *window, count, least, below[i]);
+      }
       int kept = 0;
       for (int j = 0; j < count; ++j) {
         const uint32_t position = window->close[j];

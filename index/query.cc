@@ -1,43 +1,12 @@
 #include "index/query.h"
 
 #include <algorithm>
-#include <array>
-#include <optional>
 #include <unordered_map>
 
 #include "index/analyzer-inl.h"
-#include "index/term_hash-inl.h"
 
 namespace lectern::index {
 namespace {
-
-// Articles, prepositions, conjunctions, auxiliaries, pronouns and question words, folded and not stemmed.
-constexpr std::string_view kFunctionWords[] = {
-    "a",    "an",   "and",  "are",   "as",    "at",    "be",    "but",   "by",   "for",  "if",    "in",   "into",
-    "is",   "it",   "no",   "not",   "of",    "on",    "or",    "such",  "that", "the",  "their", "then", "there",
-    "these", "they", "this", "to",   "was",   "will",  "with"};
-
-// A perfect-enough set: looked up by the word's hash, then compared.
-class WordSet {
- public:
-  WordSet() {
-    for (const std::string_view word : kFunctionWords) {
-      size_t at = TermHash(word) % kSlots;
-      while (!slots_[at].empty()) at = (at + 1) % kSlots;
-      slots_[at] = word;
-    }
-  }
-  bool Has(std::string_view word) const {
-    for (size_t at = TermHash(word) % kSlots; !slots_[at].empty(); at = (at + 1) % kSlots) {
-      if (slots_[at] == word) return true;
-    }
-    return false;
-  }
-
- private:
-  static constexpr size_t kSlots = 256;
-  std::array<std::string_view, kSlots> slots_;
-};
 
 // Distinct terms in order of first occurrence.
 class Bag {
@@ -69,22 +38,17 @@ class Bag {
 
 class Builder {
  public:
-  explicit Builder(const Analyzer& analyzer)
-      : impl_(analyzer.impl()), drops_(analyzer.impl().folds_accents) {}  // only "en" has function words
+  explicit Builder(const Analyzer& analyzer) : impl_(analyzer.impl()) {}
 
   void AddText(std::string_view text) {
-    static const WordSet kFunction;
-    ForEachWord(impl_, text, [&](std::string_view folded, int64_t, int64_t) {
-      const bool function = drops_ && kFunction.Has(folded);
-      (function ? function_ : content_).Add(impl_.TermOf(folded, scratch_));
-    });
+    ForEachWord(impl_, text, [&](std::string_view folded, int64_t, int64_t) { bag_.Add(impl_.TermOf(folded, scratch_)); });
   }
   absl::Status AddPhrase(std::string_view text, bool excluded) {
     QueryPhrase phrase;
     phrase.excluded = excluded;
     ForEachWord(impl_, text, [&](std::string_view folded, int64_t, int64_t) {
       phrase.terms.emplace_back(impl_.TermOf(folded, scratch_));
-      if (!excluded) content_.Add(phrase.terms.back());
+      if (!excluded) bag_.Add(phrase.terms.back());
     });
     if (phrase.terms.empty()) return InvalidArgument("a phrase must have a word, got '", text, "'");
     phrases_.push_back(std::move(phrase));
@@ -95,7 +59,7 @@ class Builder {
   }
   absl::StatusOr<Query> Finish(std::string plain_text) {
     Query query;
-    query.terms = std::move(content_.terms.empty() ? function_.terms : content_.terms);
+    query.terms = std::move(bag_.terms);
     query.phrases = std::move(phrases_);
     query.plain_text = std::move(plain_text);
     if (static_cast<int64_t>(query.terms.size()) > kMaxQueryTerms) {
@@ -109,8 +73,7 @@ class Builder {
 
  private:
   const Analyzer::Impl& impl_;
-  const bool drops_;
-  Bag content_, function_;
+  Bag bag_;
   std::vector<QueryPhrase> phrases_;
   std::string scratch_;
 };

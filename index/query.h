@@ -6,7 +6,7 @@
 // Shapes:  a query is a bag of words. "..." asks that its words stand next to each other in a chunk's text or title and
 //          adds them to the bag; -word and -"..." leave out chunks that have them. An operator begins a word: the minus
 //          in co-op is none, and -5 is a number (-"5" leaves out fives). A quotation mark without a partner is
-//          punctuation. Function words of English are left out of the bag where other words remain.
+//          punctuation. No word is a stop word: leaving function words out lowered nDCG@10 on four of five sets.
 // Threads: pure.
 // Errors:  kInvalidArgument: more than kMaxQueryTerms distinct terms, more than kMaxQueryPhrases operators, a phrase
 //          without a word, nothing asked for beside what is left out.

@@ -32,8 +32,8 @@ TEST_F(QueryTest, IsABagOfWordsThatCountsRepeats) {
   EXPECT_THAT(TermsOf(Parse("whale Whales hunting whale")), ElementsAre("whale:3", "hunt:1"));
 }
 
-TEST_F(QueryTest, LeavesFunctionWordsOutUnlessNothingElseIsAsked) {
-  EXPECT_THAT(TermsOf(Parse("the whale and the sea")), ElementsAre("whale:1", "sea:1"));
+TEST_F(QueryTest, KeepsFunctionWords) {
+  EXPECT_THAT(TermsOf(Parse("the whale and the sea")), ElementsAre("the:2", "whale:1", "and:1", "sea:1"));
   EXPECT_THAT(TermsOf(Parse("to be or not to be")), ElementsAre("to:2", "be:2", "or:1", "not:1"));
 }
 
