@@ -9,7 +9,10 @@
 //          score = inner product, higher is better.
 // Threads: Search() from any thread.
 // Errors:  kInvalidArgument (shape, k, non-finite values), kDataLoss (checksum on Open), kResourceExhausted.
-// Cost:    flat: n * dim * 4 bytes read a query; HNSW: about ef * M distance computations.
+// Cost:    flat: exact, n * dim bytes read a query (a byte a value bounds each score; the few rows that can matter are read
+//          in float32). HNSW: about ef * m byte products; small segments, large ef and narrow filters are scanned instead,
+//          so that k allowed chunks are found wherever there are k. Ties break by chunk, ascending. Building a graph runs
+//          on one thread: the same vectors give the same graph, and a score has the same bits by either way.
 #pragma once
 
 #include <cstdint>
