@@ -9,7 +9,11 @@
 // Errors:  kNotFound (collection), kDataLoss (a damaged file: which one), kInvalidArgument (k, filter, query
 //          syntax, with the limit), kFailedPrecondition (encoder's fingerprint differs from the index's),
 //          kDeadlineExceeded (with partial_is_error).
-// Cost:    one pass a retriever; a request allocates its result and its heaps.
+// Cost:    one pass a retriever; a request allocates its result and its heaps. A phrase is looked for in the stored text
+//          of chunks that have all its words and would be found, at most kMaxPhraseChecks of them: past that the rest is
+//          taken to lack it, and `degraded` says "phrase-limit".
+// Degraded reasons: no-encoder, no-vectors, timeout:RETRIEVER, query-cut (the encoder read only its beginning),
+//          phrase-limit.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +31,12 @@
 #include "index/document.h"
 #include "index/encoder.h"
 #include "index/filter.h"
+#include "index/fusion.h"
 
 namespace lectern::index {
 
-inline constexpr int64_t kMaxTopK = 10000;
+inline constexpr int64_t kMaxTopK = 10000;          // of offset + k, and of a retriever's own k
+inline constexpr int64_t kMaxPhraseChecks = 20000;  // about a second of reading stored text
 
 struct RetrieverSpec {
   enum class Type { kBm25, kDense } type = Type::kBm25;
@@ -40,10 +46,14 @@ struct RetrieverSpec {
   double weight = -1;                  // in the fusion; below 0: the shipped default
 };
 
-enum class FusionMethod { kRrf, kLinear, kRelativeScore };
+// The fusion that is used where a request names none; chosen leave-one-set-out (bench/REPORT.md).
+inline constexpr FusionMethod kDefaultFusion = FusionMethod::kLinear;
+inline constexpr double kDefaultBm25Weight = 1.0;
+inline constexpr double kDefaultDenseWeight = 1.0;
 
 struct SearchRequest {
-  std::string query;
+  std::string query;                       // a bag of words with "phrases" and -exclusions (query.h)
+  bool operators = true;                   // false: quotation marks and minus signs are punctuation (a question of prose)
   int64_t k = 10, offset = 0;
   std::vector<RetrieverSpec> retrievers;   // empty: bm25, and dense where the collection has vectors and an encoder is at hand
   std::optional<FusionMethod> fusion;      // unset: the shipped default
@@ -51,6 +61,7 @@ struct SearchRequest {
   std::optional<Filter> filter;
   bool group_by_document = true;           // best chunk of each document
   bool highlight = true, explain = false, with_text = true;
+  bool partial_is_error = false;           // past the deadline: kDeadlineExceeded instead of a degraded response
   const CancelToken* cancel = nullptr;
 };
 
