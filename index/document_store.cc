@@ -28,7 +28,7 @@ namespace stdfs = std::filesystem;
 
 constexpr int64_t kGroupBytes = int64_t{8} << 20;      // one log write; a lone larger batch goes by itself
 constexpr int64_t kMaxDocumentBytes = int64_t{1} << 30;
-constexpr int kFollowAttempts = 50;                    // times 20 ms: a follower caught between two files of the writer
+constexpr int kFollowAttempts = 60;                    // up to 20 ms apart: a second in all, see OpenView
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -39,13 +39,13 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view path) {
   if (status.ok()) return absl::OkStatus();
   const std::string text = internal::Concat("document store ", path, ": ", status.ToString());
   if (status.IsCorruption()) return DataLoss(text);
-  if (status.IsNoSpace() || Mentions(text, "quota exceeded") || Mentions(text, "Too many open files") ||
+  if (status.IsNoSpace() || Mentions(text, "No space left on device") || Mentions(text, "quota exceeded") || Mentions(text, "Too many open files") ||
       status.IsMemoryLimit()) {
     return ResourceExhausted(text);
   }
   if (Mentions(text, "Read-only file system") || Mentions(text, "ermission denied") ||
       Mentions(text, "not permitted")) {
-    return FailedPrecondition(text);
+    return PermissionDenied(text);
   }
   if (Mentions(text, "lock hold by current process") || Mentions(text, "While lock file")) {
     return Locked(text, " (another writer has it open)");
@@ -70,6 +70,8 @@ rocksdb::Options MakeOptions(const StoreOptions& options) {
   rocks.max_background_jobs = 2;
   rocks.compression = rocksdb::kZSTD;
   rocks.max_open_files = -1;   // a follower keeps what it reads open: the writer may remove it any time
+  rocks.max_file_opening_threads = 2;   // the default starts 16 threads at every opening
+  rocks.allow_fallocate = false;        // or each log takes a whole write buffer of disk before its first record
   rocks.info_log = std::make_shared<NoLog>();
   rocks.stats_dump_period_sec = 0;
   rocks.stats_persist_period_sec = 0;
@@ -179,9 +181,19 @@ struct DocumentStore::Impl {
 
   ~Impl();
   absl::Status OpenForWriting();
-  absl::Status OpenAsFollower();
+  // What the writer has done to its files, from outside.
+  struct Trace {
+    std::string current;          // names the manifest
+    uint64_t manifest_bytes = 0;  // grows with every flush and compaction, before any file is removed
+    uint64_t log_bytes = 0;
+    bool SameFiles(const Trace& other) const {
+      return current == other.current && manifest_bytes == other.manifest_bytes;
+    }
+  };
+  absl::StatusOr<Trace> ReadTrace(rocksdb::Env* env) const;
+  absl::Status OpenView();   // REQUIRES: catch_up_mu held, or nobody else there yet
   absl::Status CheckFormat(rocksdb::DB& opened) const;
-  absl::Status LoadLastSeq(rocksdb::DB& opened);
+  absl::StatusOr<uint64_t> ReadLastSeq(rocksdb::DB& opened) const;
   absl::Status Enqueue(Writer& writer);
   absl::StatusOr<uint64_t> WriteGroup(const std::vector<Writer*>& group);
   absl::Status AddToBatch(const WriteBatch& batch, GroupState& state);
@@ -201,10 +213,10 @@ struct DocumentStore::Impl {
 
   std::string path;
   StoreOptions options;
-  std::string secondary_path;              // a follower's scratch folder
   mutable std::mutex db_mu;
-  std::shared_ptr<rocksdb::DB> db_ptr;     // guarded by db_mu; a follower may replace it
+  std::shared_ptr<rocksdb::DB> db_ptr;     // guarded by db_mu; a follower replaces it when it catches up
   std::mutex catch_up_mu;                  // one CatchUp at a time
+  Trace seen;                              // guarded by catch_up_mu: of the view in db_ptr
   std::atomic<uint64_t> last_seq{0};
   std::mutex queue_mu;
   std::deque<Writer*> queue;               // guarded by queue_mu
@@ -221,10 +233,6 @@ DocumentStore::Impl::~Impl() {
     (void)db_ptr->Flush(rocksdb::FlushOptions());
   }
   db_ptr.reset();
-  if (!secondary_path.empty()) {
-    std::error_code ignored;
-    stdfs::remove_all(secondary_path, ignored);
-  }
 }
 
 absl::StatusOr<std::unique_ptr<DocumentStore>> DocumentStore::Open(const std::string& path,
@@ -233,7 +241,7 @@ absl::StatusOr<std::unique_ptr<DocumentStore>> DocumentStore::Open(const std::st
   store->impl_->path = path;
   store->impl_->options = options;
   RETURN_IF_ERROR(options.mode == StoreOptions::Mode::kReadWrite ? store->impl_->OpenForWriting()
-                                                                 : store->impl_->OpenAsFollower());
+                                                                 : store->impl_->OpenView());
   return store;
 }
 
@@ -257,38 +265,58 @@ absl::Status DocumentStore::Impl::OpenForWriting() {
   if (opened->Get(rocksdb::ReadOptions(), ToSlice(kFormatKey), &ignored).IsNotFound()) {
     RETURN_IF_ERROR(FromRocks(opened->Put(Durable(), ToSlice(kFormatKey), EncodeU64(kStoreFormat)), path));
   }
-  return LoadLastSeq(*opened);
+  ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*opened));
+  last_seq.store(seq);
+  return absl::OkStatus();
 }
 
-absl::Status DocumentStore::Impl::OpenAsFollower() {
-  if (secondary_path.empty()) {
-    std::error_code error;
-    std::string pattern = (stdfs::temp_directory_path(error) / "lectern-follow-XXXXXX").string();
-    if (error || ::mkdtemp(pattern.data()) == nullptr) return ErrnoStatus(errno, "cannot make a folder", pattern);
-    secondary_path = pattern;
+absl::StatusOr<DocumentStore::Impl::Trace> DocumentStore::Impl::ReadTrace(rocksdb::Env* env) const {
+  Trace trace;
+  if (env->FileExists(path + "/CURRENT").IsNotFound()) {
+    const absl::Status lost = CheckNothingLost(env, path);
+    if (lost.ok()) return NotFound("document store ", path, " does not exist");
+    // Made between the two looks, or really lost: then it is still missing at the third.
+    if (env->FileExists(path + "/CURRENT").IsNotFound()) return lost;
   }
-  rocksdb::Options rocks = MakeOptions(options);
-  for (int attempt = 1;; ++attempt) {
-    if (rocks.env->FileExists(path + "/CURRENT").IsNotFound()) {
-      const absl::Status lost = CheckNothingLost(rocks.env, path);
-      if (lost.ok()) return NotFound("document store ", path, " does not exist");
-      // Made between the two looks, or really lost: then it is still missing at the third.
-      if (rocks.env->FileExists(path + "/CURRENT").IsNotFound()) return lost;
-    }
+  RETURN_IF_ERROR(FromRocks(rocksdb::ReadFileToString(env, path + "/CURRENT", &trace.current), path));
+  const std::string manifest = path + "/" + trace.current.substr(0, trace.current.find('\n'));
+  // Replaced since: the caller's second trace will tell.
+  if (!env->GetFileSize(manifest, &trace.manifest_bytes).ok()) trace.manifest_bytes = 0;
+  std::vector<rocksdb::Env::FileAttributes> files;
+  RETURN_IF_ERROR(FromRocks(env->GetChildrenFileAttributes(path, &files), path));
+  for (const auto& file : files) {
+    if (file.name.ends_with(".log")) trace.log_bytes += file.size_bytes;
+  }
+  return trace;
+}
+
+// A secondary reads the manifest first and the logs after it. Where the writer flushes and removes a log in between,
+// the log's writes are in neither, and RocksDB does not notice. So a view is taken only if the manifest stood still
+// meanwhile; and as catching up in place has the same gap, a view is never changed, but replaced.
+absl::Status DocumentStore::Impl::OpenView() {
+  const rocksdb::Options rocks = MakeOptions(options);
+  rocksdb::Status status;
+  for (int attempt = 1; attempt <= kFollowAttempts; ++attempt) {
+    if (attempt > 1) std::this_thread::sleep_for(std::chrono::milliseconds(std::min(attempt, 20)));
+    ASSIGN_OR_RETURN(const Trace before, ReadTrace(rocks.env));
+    if (db_ptr != nullptr && before.SameFiles(seen) && before.log_bytes == seen.log_bytes) return absl::OkStatus();
     rocksdb::DB* opened = nullptr;
-    const rocksdb::Status status = rocksdb::DB::OpenAsSecondary(rocks, path, secondary_path, &opened);
-    if (status.ok()) {
-      std::shared_ptr<rocksdb::DB> fresh(opened);
-      RETURN_IF_ERROR(CheckFormat(*fresh));
-      RETURN_IF_ERROR(LoadLastSeq(*fresh));
-      const std::lock_guard<std::mutex> hold(db_mu);
-      db_ptr = std::move(fresh);
-      return absl::OkStatus();
-    }
+    // The second path would hold a LOG, and there is none.
+    status = rocksdb::DB::OpenAsSecondary(rocks, path, path + "/no-log", &opened);
+    std::shared_ptr<rocksdb::DB> view(opened);
+    ASSIGN_OR_RETURN(const Trace after, ReadTrace(rocks.env));
     // The writer replaces logs, tables and manifests while we open them; what is really damaged stays so.
-    if (attempt == kFollowAttempts) return FromRocks(status, path);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (!status.ok() || !before.SameFiles(after)) continue;
+    RETURN_IF_ERROR(CheckFormat(*view));
+    ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*view));
+    seen = before;   // the logs may have grown since: then the next CatchUp looks again
+    const std::lock_guard<std::mutex> hold(db_mu);
+    db_ptr = std::move(view);
+    last_seq.store(seq);
+    return absl::OkStatus();
   }
+  if (!status.ok()) return FromRocks(status, path);
+  return Unavailable("document store ", path, ": its files changed ", kFollowAttempts, " times while they were opened");
 }
 
 absl::Status DocumentStore::Impl::CheckFormat(rocksdb::DB& opened) const {
@@ -310,14 +338,12 @@ absl::Status DocumentStore::Impl::CheckFormat(rocksdb::DB& opened) const {
   return absl::OkStatus();
 }
 
-absl::Status DocumentStore::Impl::LoadLastSeq(rocksdb::DB& opened) {
+absl::StatusOr<uint64_t> DocumentStore::Impl::ReadLastSeq(rocksdb::DB& opened) const {
   std::string value;
   const rocksdb::Status status = opened.Get(rocksdb::ReadOptions(), ToSlice(kLastSeqKey), &value);
-  if (status.IsNotFound()) return absl::OkStatus();
+  if (status.IsNotFound()) return 0;
   RETURN_IF_ERROR(FromRocks(status, path));
-  ASSIGN_OR_RETURN(const uint64_t seq, DecodeU64(value));
-  last_seq.store(seq);
-  return absl::OkStatus();
+  return DecodeU64(value);
 }
 
 absl::Status DocumentStore::Impl::CheckWritable() {
@@ -568,21 +594,15 @@ absl::StatusOr<std::vector<std::string>> DocumentStore::ListMeta(std::string_vie
 absl::Status DocumentStore::CatchUp() {
   if (impl_->options.mode == StoreOptions::Mode::kReadWrite) return absl::OkStatus();
   const std::lock_guard<std::mutex> hold(impl_->catch_up_mu);
-  const std::shared_ptr<rocksdb::DB> db = impl_->db();
-  if (db->TryCatchUpWithPrimary().ok()) return impl_->LoadLastSeq(*db);
-  // A log or table was removed under our feet. A fresh view reads what replaced it; scans that run keep the old one.
-  return impl_->OpenAsFollower();
+  return impl_->OpenView();
 }
 
 absl::Status DocumentStore::VerifyChecksums() const {
-  absl::Status blocks;
-  for (int attempt = 1; attempt <= kFollowAttempts; ++attempt) {
-    blocks = FromRocks(impl_->db()->VerifyChecksum(), impl_->path);
-    // It opens tables by name, and beside a live writer a compacted one may be gone.
-    if (impl_->options.mode == StoreOptions::Mode::kReadWrite || !absl::IsNotFound(blocks)) break;
-    RETURN_IF_ERROR(impl_->OpenAsFollower());
+  // Whole files, by name. A follower must not: beside a live writer a compacted one may be gone. The pass below
+  // reads, and checks, every block that holds a record.
+  if (impl_->options.mode == StoreOptions::Mode::kReadWrite) {
+    RETURN_IF_ERROR(FromRocks(impl_->db()->VerifyChecksum(), impl_->path));
   }
-  RETURN_IF_ERROR(blocks);
   // One pass in key order over one view: changes, documents, heads, then counts. Sums of hashes stand for joins,
   // so that memory does not grow with the store.
   struct Sums {

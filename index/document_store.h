@@ -11,8 +11,8 @@
 //          Collections: 1..255 bytes without NUL. Ids: 1..512 bytes. A document: up to 1 GiB as stored.
 // Threads: all methods from any thread; concurrent Commits share one fsync (group commit).
 // Errors:  kAborted (another writer), kDataLoss (RocksDB corruption; never repaired, nothing is overwritten),
-//          kResourceExhausted (disk full), kFailedPrecondition (read-only directory opened for writing; newer
-//          format; a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
+//          kResourceExhausted (disk full), kPermissionDenied (read-only directory opened for writing),
+//          kFailedPrecondition (newer format; a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
 //          After a Commit that failed to write, what is on disk is unknown, so this object takes no more writes;
 //          reading goes on, and opening the store again tells what was kept.
 // Cost:    Commit is one log write and one fsync; Get one or two block reads; text is zstd-compressed.
@@ -90,7 +90,9 @@ class DocumentStore {
   absl::StatusOr<std::vector<std::string>> ListMeta(std::string_view prefix) const;  // keys, sorted
   absl::Status DropCollection(std::string_view collection);   // its documents and changes; meta values stay
 
-  absl::Status CatchUp();          // kFollow: see the writer's latest commits. kReadWrite: nothing to do
+  // kFollow: see the writer's latest commits; until then a follower's view stands still, and scans that run keep it.
+  // Opens the store anew where the writer has written, which replays at most its log. kReadWrite: nothing to do.
+  absl::Status CatchUp();
   // Reads everything: block checksums, every record, and that documents, heads, changes and counts agree.
   absl::Status VerifyChecksums() const;
 
