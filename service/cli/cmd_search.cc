@@ -95,7 +95,7 @@ absl::StatusOr<int> Search(Context& context, const Args& args) {
   if (!args.topics.empty()) return RunTopics(context, args, *corpus, encoder);
   request.cancel = &InterruptToken();
   ASSIGN_OR_RETURN(index::SearchResponse response, SearchAndRerank(context, args.search, *corpus, request, encoder));
-  ASSIGN_OR_RETURN(const int64_t behind, DocumentsBehind(*context.engine, args.collection, *corpus));
+  const std::optional<int64_t> behind = ChangesBehind(*context.engine, args.collection, *corpus);
   if (context.flags.json) {
     context.terminal->Json(SearchResponseJson(response, behind));
     return kOk;
@@ -104,7 +104,7 @@ absl::StatusOr<int> Search(Context& context, const Args& args) {
   for (const std::string& reason : response.degraded) {
     context.terminal->Note("degraded: " + reason + (why.empty() ? "" : " (" + why + ")"));
   }
-  if (behind > 0) context.terminal->Note(internal::Concat(behind, " newer changes are not in generation ", response.generation, " yet; `lectern index update ", args.collection, "` adds them"));
+  if (behind.value_or(0) > 0) context.terminal->Note(internal::Concat(*behind, " newer changes are not in generation ", response.generation, " yet; `lectern index update ", args.collection, "` adds them"));
   char took[64];
   std::snprintf(took, sizeof(took), "%.1f ms", response.took_ms["total"]);
   context.terminal->Note(internal::Concat(response.hits.size(), " of ", response.total_is_exact ? "" : "at least ", response.total, " documents, generation ", response.generation, ", ", took));

@@ -137,18 +137,24 @@ absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const Se
   return response;
 }
 
-absl::StatusOr<int64_t> DocumentsBehind(const service::Engine& engine, const std::string& collection, const index::Corpus& corpus) {
-  ASSIGN_OR_RETURN(const std::string name, engine.ResolveAlias(collection));
-  ASSIGN_OR_RETURN(const auto store, engine.OpenFollower());
-  int64_t behind = 0;
-  RETURN_IF_ERROR(store->ScanChanges(name, corpus.indexed_seq(), [&](const index::Change&) {
-    ++behind;
-    return absl::OkStatus();
-  }));
-  return behind;
+std::optional<int64_t> ChangesBehind(const service::Engine& engine, const std::string& collection, const index::Corpus& corpus) {
+  // The store may be compacting under us; the hits do not depend on it, so a miss is tried again and then left unsaid.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    auto name = engine.ResolveAlias(collection);
+    if (!name.ok()) return std::nullopt;
+    auto store = engine.OpenFollower();
+    if (!store.ok()) continue;
+    int64_t behind = 0;
+    const absl::Status status = (*store)->ScanChanges(*name, corpus.indexed_seq(), [&](const index::Change&) {
+      ++behind;
+      return absl::OkStatus();
+    });
+    if (status.ok()) return behind;
+  }
+  return std::nullopt;
 }
 
-Json SearchResponseJson(const index::SearchResponse& response, int64_t documents_behind) {
+Json SearchResponseJson(const index::SearchResponse& response, std::optional<int64_t> changes_behind) {
   Json hits = Json::array();
   for (const index::SearchHit& hit : response.hits) {
     Json highlights = Json::array(), sources = Json::object();
@@ -166,7 +172,7 @@ Json SearchResponseJson(const index::SearchResponse& response, int64_t documents
   return {{"hits", hits},
           {"total", {{"value", response.total}, {"relation", response.total_is_exact ? "eq" : "gte"}}},
           {"generation", response.generation},
-          {"changes_not_indexed", documents_behind},
+          {"changes_not_indexed", changes_behind ? Json(*changes_behind) : Json(nullptr)},
           {"degraded", response.degraded.empty() ? Json(nullptr) : Json{{"reasons", response.degraded}}},
           {"took_ms", took}};
 }

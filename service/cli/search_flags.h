@@ -10,6 +10,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 
 #include "index/corpus.h"
@@ -30,8 +31,8 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus);
 absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const SearchFlags& flags, const index::Corpus& corpus,
                                                       const index::SearchRequest& request, index::Encoder* encoder);
-// Changes in the store that the corpus does not have yet.
-absl::StatusOr<int64_t> DocumentsBehind(const service::Engine& engine, const std::string& collection, const index::Corpus& corpus);
-Json SearchResponseJson(const index::SearchResponse& response, int64_t documents_behind);
+// Changes in the store that the corpus does not have yet; nullopt where the store cannot be read just now.
+std::optional<int64_t> ChangesBehind(const service::Engine& engine, const std::string& collection, const index::Corpus& corpus);
+Json SearchResponseJson(const index::SearchResponse& response, std::optional<int64_t> changes_behind);
 
 }  // namespace lectern::cli
