@@ -1,0 +1,196 @@
+// ask: search, pack, read, judge, cite.
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "service/answer/answer.h"
+#include "service/cli/app.h"
+#include "service/cli/search_flags.h"
+
+namespace lectern::cli {
+namespace answer = service::answer;
+namespace {
+
+struct Args {
+  std::string collection, question, offset_unit = "codepoint", sparse, overflow = "drop_lowest";
+  double temperature = 0;
+  uint64_t seed = 1;
+  bool stream = false;
+  SearchFlags search;
+};
+
+double MsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+Json CitationJson(const answer::Citation& c, const std::string& document, const std::string& text, answer::OffsetUnit unit) {
+  auto at = [&](const std::string& in, int64_t byte) { return answer::ConvertOffset(in, byte, unit).value_or(byte); };
+  return {{"id", c.id}, {"doc_id", c.doc_id}, {"chunk_id", c.chunk_id}, {"title", c.title}, {"uri", c.uri}, {"quote", c.quote},
+          {"start", at(document, c.start)}, {"end", at(document, c.end)},
+          {"answer_span", {{"start", at(text, c.answer_span.begin)}, {"end", at(text, c.answer_span.end)}}},
+          {"doc_sha256", c.doc_sha256}, {"verified", c.verified}};
+}
+
+absl::StatusOr<Json> ResultJson(const answer::AnswerResult& r, const index::Corpus& corpus, answer::OffsetUnit unit, const std::string& unit_name) {
+  Json citations = Json::array(), packed = Json::array(), dropped = Json::array(), removed = Json::array(), took = Json::object();
+  for (const auto& citation : r.citations) {
+    ASSIGN_OR_RETURN(const std::string document, corpus.DocumentText(citation.doc_id));
+    citations.push_back(CitationJson(citation, document, r.answer.value_or(""), unit));
+  }
+  for (const auto& [chunk, tokens] : r.packed) packed.push_back({{"chunk_id", chunk}, {"tokens", tokens}});
+  for (const auto& passage : r.dropped) {
+    dropped.push_back({{"chunk_id", passage.chunk_id}, {"reason", passage.reason}, {"bytes", {{"start", passage.at.begin}, {"end", passage.at.end}}}});
+  }
+  for (const auto& sentence : r.removed) removed.push_back({{"text", sentence.text}, {"reason", sentence.reason}});
+  for (const auto& [stage, ms] : r.took_ms) took[stage] = ms;
+  return Json{{"answer", r.answer ? Json(*r.answer) : Json(nullptr)},
+              {"outcome", answer::OutcomeName(r.outcome)},
+              {"reason", r.reason.empty() ? Json(nullptr) : Json(r.reason)},
+              {"answer_mode", answer::AnswerModeName(r.mode)},
+              {"trust", r.trust},
+              {"citations", citations},
+              {"dropped_citations", r.dropped_citations},
+              {"removed", removed},
+              {"offset_unit", unit_name},
+              {"context", {{"budget_tokens", r.budget_tokens}, {"used_tokens", r.used_tokens}, {"packed", packed}, {"dropped", dropped}}},
+              {"usage", {{"prompt_tokens", r.prompt_tokens}, {"completion_tokens", r.completion_tokens}, {"cached_tokens", r.cached_tokens}}},
+              {"generation", corpus.generation()},
+              {"took_ms", took}};
+}
+
+std::string OneLine(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+void Print(const Terminal& terminal, const answer::AnswerResult& result, const std::string& collection) {
+  if (result.outcome == answer::Outcome::kAbstained) {
+    terminal.Line("No answer: " + result.reason);
+  } else {
+    terminal.Line(terminal.Bold(result.answer.value_or("")));
+  }
+  for (const auto& c : result.citations) {
+    terminal.Line(internal::Concat("  [", c.id, "] ", c.title.empty() ? c.doc_id : c.title, terminal.Dim(internal::Concat("  ", c.doc_id, " ", c.start, ":", c.end))));
+    terminal.Line("      \"" + OneLine(c.quote) + "\"");
+  }
+  for (const auto& sentence : result.removed) terminal.Note("removed: " + OneLine(sentence.text) + " (" + sentence.reason + ")");
+  if (result.outcome == answer::Outcome::kPartial) terminal.Note("partial: " + result.reason);
+  std::map<std::string, int> reasons;
+  for (const auto& passage : result.dropped) ++reasons[passage.reason];
+  std::string left;
+  for (const auto& [reason, count] : reasons) left += internal::Concat(left.empty() ? "" : ", ", count, " by ", reason);
+  const auto took = [&](const char* stage) {
+    const auto it = result.took_ms.find(stage);
+    return it == result.took_ms.end() ? 0.0 : it->second / 1000;
+  };
+  char times[64];
+  std::snprintf(times, sizeof(times), "first token %.1f s, total %.1f s", took("ttft"), took("total"));
+  terminal.Note(internal::Concat("read ", result.packed.size(), " passages, ", result.used_tokens, " of ", result.budget_tokens, " tokens",
+                                 left.empty() ? "" : " (left out: " + left + ")", "; ", answer::AnswerModeName(result.mode), "; ", times));
+  if (!result.citations.empty()) {
+    const auto& c = result.citations[0];
+    terminal.Note(internal::Concat("open a citation: lectern document get ", collection, " ", c.doc_id, " --span ", c.start, ":", c.end));
+  }
+}
+
+absl::StatusOr<int> Ask(Context& context, const Args& args) {
+  const auto start = std::chrono::steady_clock::now();
+  const service::Config& config = context.config();
+  if (!args.sparse.empty() && args.sparse != "off" && args.sparse != "auto") return NotSupported("--sparse ", args.sparse, ": this build reads densely");
+  answer::AnswerRequest request;
+  request.question = args.question;
+  answer::AnswerOptions& options = request.options;
+  ASSIGN_OR_RETURN(options.citations, answer::ParseCitationMode(config.String("reader.citations")));
+  ASSIGN_OR_RETURN(options.mode, answer::ParseAnswerMode(config.String("reader.answer_mode")));
+  ASSIGN_OR_RETURN(const answer::OffsetUnit unit, answer::ParseOffsetUnit(args.offset_unit));
+  if (args.overflow != "error" && args.overflow != "drop_lowest") return InvalidArgument("--overflow must be error or drop_lowest, got '", args.overflow, "'");
+  options.overflow_is_error = args.overflow == "error";
+  options.max_context_tokens = config.Int("reader.max_context_tokens");
+  options.max_tokens = config.Int("reader.max_tokens");
+  options.temperature = args.temperature;
+  options.seed = args.seed;
+  options.cancel = &InterruptToken();
+  if (args.question.empty()) return InvalidArgument("the question is empty");
+  if (static_cast<int64_t>(args.question.size()) > answer::kMaxQuestionBytes) {
+    return InvalidArgument("a question has at most ", answer::kMaxQuestionBytes, " bytes, got ", args.question.size());
+  }
+
+  ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
+  // The question is words, not query syntax: a quotation mark or a dash in it asks for nothing special.
+  std::string words = args.question;
+  std::replace(words.begin(), words.end(), '"', ' ');
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == '-' && (i == 0 || words[i - 1] == ' ')) words[i] = ' ';
+  }
+  SearchFlags flags = args.search;
+  if (flags.k < 0) flags.k = 10;
+  ASSIGN_OR_RETURN(index::SearchRequest search, MakeRequest(flags, config, words));
+  search.highlight = false;
+  search.cancel = &InterruptToken();
+  std::string why;
+  index::Encoder* encoder = nullptr;
+  if (NeedsEncoder(search, *corpus)) {
+    ASSIGN_OR_RETURN(encoder, context.engine->EncoderOf(*corpus, &why));
+  }
+  ASSIGN_OR_RETURN(const index::SearchResponse found, SearchAndRerank(context, flags, *corpus, search, encoder));
+  RETURN_IF_ERROR(CheckCancel(&InterruptToken()));
+  for (const std::string& reason : found.degraded) context.terminal->Note("degraded: " + reason + (why.empty() ? "" : " (" + why + ")"));
+  const double search_ms = MsSince(start);
+  if (args.stream && context.flags.json) context.terminal->Json({{"event", "search"}, {"hits", found.hits.size()}, {"took_ms", search_ms}});
+
+  for (const index::SearchHit& hit : found.hits) {
+    request.passages.push_back({hit.doc_id, hit.chunk_id, hit.title, hit.uri, hit.doc_sha256, hit.text, hit.span.begin, hit.score});
+  }
+  request.read_document = [&corpus](const std::string& doc_id) { return corpus->DocumentText(doc_id); };
+  const auto load_start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
+  const double load_ms = MsSince(load_start);
+  answer::ReaderModel model(*reader);
+  answer::AnswerResult result;
+  {
+    Progress progress(*context.terminal, "read", 0);
+    options.progress = [&](std::string_view stage, int64_t done, int64_t total) {
+      progress.SetLabel(std::string(stage));
+      progress.Update(done, total);
+    };
+    if (args.stream && context.flags.json) {
+      options.on_text = [&](std::string_view text) { context.terminal->Json({{"event", "token"}, {"t", std::string(text)}}); };
+    }
+    answer::Answerer answerer(model, encoder);
+    ASSIGN_OR_RETURN(result, answerer.Answer(request));
+  }
+  result.took_ms["search"] = search_ms;
+  result.took_ms["load"] = load_ms;
+  result.took_ms["total"] = MsSince(start);
+  if (context.flags.json) {
+    ASSIGN_OR_RETURN(const Json json, ResultJson(result, *corpus, unit, args.offset_unit));
+    context.terminal->Json(json);
+  } else {
+    Print(*context.terminal, result, args.collection);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void RegisterAsk(Registry& registry) {
+  auto args = std::make_shared<Args>();
+  CLI::App* ask = registry.Add("ask", "answer a question from the documents, with citations", [args](Context& c) { return Ask(c, *args); });
+  ask->add_option("COLLECTION", args->collection, "collection or alias")->required();
+  ask->add_option("QUESTION", args->question, "a question")->required();
+  registry.Setting(ask, "--citations", "reader.citations", "required: every sentence has a verified quote; preferred, off");
+  registry.Setting(ask, "--answer-mode", "reader.answer_mode", "span: the documents' own words; prose: sentences; auto: by the question");
+  registry.Setting(ask, "--max-context-tokens", "reader.max_context_tokens", "tokens of packed passages");
+  registry.Setting(ask, "--max-tokens", "reader.max_tokens", "tokens of a prose answer at most");
+  registry.Setting(ask, "--reader", "reader.model", "language model: id or path");
+  registry.Setting(ask, "--chat-template", "reader.chat_template", "chatml, qwen2, smollm2, llama3, gemma or plain");
+  ask->add_option("--overflow", args->overflow, "drop_lowest or error, where the passages exceed the budget")->capture_default_str();
+  ask->add_option("--offset-unit", args->offset_unit, "of spans in --json: utf8, codepoint or utf16")->capture_default_str();
+  ask->add_option("--temperature", args->temperature, "prose: 0 is greedy");
+  ask->add_option("--seed", args->seed, "prose, above temperature 0");
+  ask->add_option("--sparse", args->sparse, "auto or off; ratios need a build with sparse decoding");
+  ask->add_flag("--stream", args->stream, "with --json: events as they come");
+  AddSearchFlags(ask, args->search);
+}
+
+}  // namespace lectern::cli
