@@ -9,7 +9,7 @@
 //          elements: K block [width / pack][slot][pack], V block [slot / pack][width][pack].
 //          kRows: block [slot][width], row by row, slot_stride apart.
 //          K and V have their own heads and widths; all strides count elements.
-// Threads: views are values; stores to different tokens need different pages or one thread.
+// Threads: views are values; different tokens may be stored by different threads.
 // Errors:  none: a page id or width that does not fit the memory is a bug of the caller.
 // Cost:    a store converts and scatters count * heads * width elements.
 #pragma once

@@ -1,0 +1,52 @@
+// decoder/weights.h: the tensors of a model, found by name, checked for shape and packed for this CPU.
+//
+//   ASSIGN_OR_RETURN(Weights weights, LoadWeights(*file, config, nn::Arithmetic::kFast, pool));
+//   weights.embedding.Row(token, x);   // [model_dim] float
+//
+// Shapes:  matrices are [out, in]; norms and biases float vectors.
+// Threads: immutable after loading; any thread.
+// Errors:  kDataLoss (a tensor is missing or has another shape: name, expected, found), kUnimplemented (a tensor this
+//          architecture does not have, or a type no kernel multiplies: by name).
+// Cost:    loading reads every byte once; the mapped pages of what was repacked are dropped. An embedding table that is
+//          not also the output matrix stays in the mapping, a row is dequantised when it is asked for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/nn/linear.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "decoder/config.h"
+#include "decoder/model_file/model_file.h"
+
+namespace lectern::decoder {
+
+struct LayerWeights {
+  std::vector<float> attn_norm, ff_norm;
+  std::vector<float> q_bias, k_bias, v_bias;      // Qwen2; else empty
+  std::vector<float> q_norm, k_norm;              // Qwen3, Gemma 3; else empty
+  std::vector<float> post_attn_norm, post_ff_norm;  // Gemma 3; else empty
+  nn::Linear q, k, v, out, gate, up, down;
+};
+
+class EmbeddingTable {
+ public:
+  void Row(int64_t token, float* out) const;  // [model_dim]
+  const model_file::TensorInfo* source = nullptr;  // in the mapping
+  const nn::Linear* packed = nullptr;              // where the output matrix is the same tensor
+};
+
+struct Weights {
+  EmbeddingTable embedding;
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;
+  std::unique_ptr<nn::Linear> output;
+  int64_t packed_bytes = 0;
+};
+
+absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const TransformerConfig& config,
+                                    nn::Arithmetic arithmetic, ThreadPool& pool);
+
+}  // namespace lectern::decoder
