@@ -193,7 +193,7 @@ void AddScoreFlags(CLI::App* command, Args& args) {
 
 }  // namespace
 
-void RegisterEvalAnswers(Registry& registry, CLI::App* parent);
+
 
 void RegisterEval(Registry& registry) {
   auto args = std::make_shared<Args>();
@@ -211,8 +211,8 @@ void RegisterEval(Registry& registry) {
   CLI::App* compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
   compare->add_option("RUNS", args->runs, "baseline first")->required();
   AddScoreFlags(compare, *args);
-  RegisterEvalAnswers(registry, eval);
-  for (const char* name : {"ann", "plot", "manifold"}) {
+
+  for (const char* name : {"answers", "ann", "plot", "manifold"}) {
     registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval)->group("")->allow_extras();
   }
 }

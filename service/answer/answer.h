@@ -1,0 +1,134 @@
+// service/answer/answer.h: a question and passages in, an answer with citations that cannot be wrong out.
+//
+//   Answerer answerer(model, encoder);                    // encoder may be null
+//   AnswerRequest request{.question = "Who built the dam?", .passages = passages, .read_document = read};
+//   ASSIGN_OR_RETURN(AnswerResult result, answerer.Answer(request));
+//
+// Shapes:  spans are UTF-8 bytes: of the document (start, end), of AnswerResult::answer (answer_span). text_units.h
+//          converts them. One passage (closed questions) and packed search hits (open ones) take the same path.
+// Threads: one Answer at a time on a model; cancel from any thread.
+// Errors:  kInvalidArgument (empty or oversized question, options), kResourceExhausted (context-overflow: needed,
+//          allowed, setting), kCancelled, kDeadlineExceeded, those of the model and of read_document.
+// Cost:    span: the prefill, about 24 decode steps, four short prefills to judge. prose: the prefill and one decode step
+//          a token.
+//
+// Modes: span gives words of a passage, chosen among the most probable spans; prose writes sentences and keeps those a
+// passage supports. auto takes prose for why, how, yes-no and "describe ..." questions, span for all others.
+// A citation is given only if its quote equals the stored document at its span, read again after the answer is made.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/cancel.h"
+#include "index/encoder.h"
+#include "service/answer/evidence.h"
+#include "service/answer/language_model.h"
+#include "service/answer/pack.h"
+#include "service/answer/support.h"
+
+namespace lectern::service::answer {
+
+inline constexpr int64_t kMaxQuestionBytes = 8192;
+
+enum class CitationMode { kRequired, kPreferred, kOff };
+enum class AnswerMode { kAuto, kSpan, kProse };
+enum class Outcome { kAnswered, kAbstained, kPartial };
+
+absl::StatusOr<CitationMode> ParseCitationMode(std::string_view name);   // required, preferred, off
+absl::StatusOr<AnswerMode> ParseAnswerMode(std::string_view name);       // auto, span, prose
+std::string_view OutcomeName(Outcome outcome);                           // answered, abstained, partial
+std::string_view AnswerModeName(AnswerMode mode);
+
+struct AnswerOptions {
+  CitationMode citations = CitationMode::kRequired;
+  AnswerMode mode = AnswerMode::kAuto;
+  int64_t max_context_tokens = 1024;   // of packed passages
+  int64_t max_tokens = 160;            // prose
+  double temperature = 0;              // prose; a span is always the best one
+  uint64_t seed = 1;
+  bool overflow_is_error = false;      // default: the lowest passages are dropped, and listed
+  bool allow_trim = true;              // cut the last passage at a sentence end, and say so
+  double min_trust = -1;               // span: abstain below; under 0: the shipped default
+  int max_expansions = 24;             // span: decode steps of the search
+  bool keep_candidates = false;        // fill AnswerResult::candidates, for evaluation
+  const CancelToken* cancel = nullptr;
+  std::function<void(std::string_view stage, int64_t done, int64_t total)> progress;
+  std::function<void(std::string_view text)> on_text;   // answer text as it is settled: whole sentences, or the span
+};
+
+struct AnswerRequest {
+  std::string question;
+  std::vector<Passage> passages;       // best first
+  // The stored text of a document. Null: the passages' own text is the document (their begin must be 0).
+  std::function<absl::StatusOr<std::string>(const std::string& doc_id)> read_document;
+  AnswerOptions options;
+};
+
+struct Citation {
+  int64_t id = 0;                      // [id] in the answer
+  std::string doc_id, chunk_id, title, uri, doc_sha256;
+  std::string quote;
+  int64_t start = 0, end = 0;          // bytes of the document
+  ByteRange answer_span;               // bytes of the answer this citation stands for
+  bool verified = false;
+};
+
+struct Removed {                       // a sentence taken out of the answer
+  std::string text, reason;
+};
+
+struct CandidateRecord {
+  std::string text;
+  RankFeatures features{};
+  bool chosen = false;
+};
+
+struct AnswerResult {
+  std::optional<std::string> answer;   // with [id] marks; unset where abstained
+  std::string plain;                   // the answer without marks; what the reader would have said, also when abstained
+  Outcome outcome = Outcome::kAbstained;
+  std::string reason;                  // where not answered
+  AnswerMode mode = AnswerMode::kSpan; // the one used
+  std::vector<Citation> citations;
+  int64_t dropped_citations = 0;       // made, but not equal to the stored text
+  std::vector<Removed> removed;
+  int64_t budget_tokens = 0, used_tokens = 0;
+  std::vector<std::pair<std::string, int64_t>> packed;   // chunk_id, tokens
+  std::vector<DroppedPassage> dropped;
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+  double trust = 0;                    // span: chance that the answer is right
+  std::map<std::string, double> took_ms;   // pack, ttft, generate, judge, verify, total
+  std::vector<CandidateRecord> candidates;
+  TrustFeatures trust_features{};
+};
+
+class Answerer {
+ public:
+  explicit Answerer(LanguageModel& model, index::Encoder* encoder = nullptr);
+  absl::StatusOr<AnswerResult> Answer(const AnswerRequest& request);
+
+ private:
+  struct Work;
+  absl::Status AnswerSpan(Work& work);
+  absl::Status AnswerProse(Work& work);
+  absl::Status FillQuestionScores(Work& work, std::string_view title, std::string_view sentence, std::string_view answer,
+                                  std::vector<float>* given);
+  LanguageModel& model_;
+  index::Encoder* encoder_;
+  VocabularyTrie vocabulary_;
+};
+
+// Removes each citation whose quote is not the stored text at [start, end); returns how many.
+absl::StatusOr<int64_t> VerifyCitations(const AnswerRequest& request, std::vector<Citation>* citations);
+
+// The messages put before the reader.
+std::vector<tokenizer::ChatMessage> SpanPrompt(const Packed& packed, std::string_view question);
+std::vector<tokenizer::ChatMessage> ProsePrompt(const Packed& packed, std::string_view question);
+
+}  // namespace lectern::service::answer

@@ -1,0 +1,26 @@
+// service/answer/calibration.h: the fitted numbers of the answerer, and nothing else.
+//
+//   double rank = RankScore(features, /*with_question=*/true);    // higher is better, among one question's candidates
+//   double trust = TrustProbability(features);                    // chance that the answer is right, of 1
+//   bool abstain = trust < kDefaultTrust;
+//
+// Shapes:  the order of kRankNames and kTrustNames in evidence.h.
+// Threads: pure functions over constants.
+// Errors:  none.
+// Cost:    a dozen multiplications.
+//
+// How they were fitted: scripts/fit_calibrator.py over dumps of eval_reading. Ranks: questions drawn from SQuAD v1.1
+// train. Trust: SQuAD v2.0 dev, the articles whose title has an even CRC-32; reported on the other half.
+#pragma once
+
+#include "service/answer/evidence.h"
+
+namespace lectern::service::answer {
+
+// Answers below this chance are abstained from: the value at which 90 % of the right answers of the fitted half stay.
+extern const double kDefaultTrust;
+
+double RankScore(const RankFeatures& features, bool with_question);
+double TrustProbability(const TrustFeatures& features);
+
+}  // namespace lectern::service::answer
