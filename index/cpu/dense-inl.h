@@ -1,6 +1,6 @@
 // index/cpu/dense-inl.h: inner products over vectors of kLanes floats and bytes, once for all CPU targets.
 //
-// Included by the target files only, which define kLanes, DotBytes and LECTERN_TARGET_NAMESPACE before.
+// Included by the target files only, which define kLanes, DotBytes, DotCodes and LECTERN_TARGET_NAMESPACE before.
 #pragma once
 
 namespace lectern::index::LECTERN_TARGET_NAMESPACE {
@@ -61,6 +61,6 @@ void Bounds(const int32_t* dots, int32_t offset, float query_scale, const float*
 
 }  // namespace
 
-DenseKernels DenseTable() { return {Dot, Dots, DotsAt, Bounds}; }
+DenseKernels DenseTable() { return {Dot, Dots, DotsAt, DotCodes, Bounds}; }
 
 }  // namespace lectern::index::LECTERN_TARGET_NAMESPACE

@@ -13,6 +13,8 @@ struct DenseKernels {
   // out[i] = sum of codes[i * stride + j] * query[j].
   void (*dots)(const uint8_t* codes, int64_t stride, int64_t count, const int8_t* query, int32_t* out);
   void (*dots_at)(const uint8_t* codes, int64_t stride, const int32_t* rows, int64_t count, const int8_t* query, int32_t* out);
+  // Sum of (a[j] - 128) * (b[j] - 128): two rows of codes.
+  int32_t (*dot_codes)(const uint8_t* a, const uint8_t* b, int64_t stride);
   // score = scale[i] * (dots[i] - offset), width = residual[i] * by_residual + norm[i] * by_norm; upper = score + width.
   void (*bounds)(const int32_t* dots, int32_t offset, float query_scale, const float* scale, const float* residual,
                  const float* norm, float by_residual, float by_norm, int64_t count, float* upper, float* width);

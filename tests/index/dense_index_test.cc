@@ -143,7 +143,7 @@ TEST(DenseIndex, EqualVectorsRankByChunk) {
 }
 
 TEST(DenseIndex, HnswFindsNineOfTenOfRandomAndNearlyAllOfClusteredVectors) {
-  const int64_t dim = 64, n = 6000;
+  const int64_t dim = 64, n = 5000;
   {
     const std::vector<float> x = UnitVectors(n, dim, 1), queries = UnitVectors(60, dim, 2);
     EXPECT_GE(Recall(*Build(x, dim, {.kind = DenseKind::kHnsw}), x, queries, dim, 300), 0.90);
