@@ -43,7 +43,7 @@ int Main(int argc, char** argv) {
   app.add_flag("-v,--verbose", flags.verbose, "more detail; may be repeated");
   app.add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   app.add_option("--color", flags.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
-  app.add_flag("--no-progress", flags.no_progress, "no progress bar");
+  app.add_flag("--no-progress", flags.no_progress, "no progress bar and no progress lines")->envname("LECTERN_NO_PROGRESS");
   app.add_flag("-y,--yes", flags.yes, "do not ask");
   app.add_option("--timeout", flags.timeout, "stop after this long: 500ms, 30s, 5m");
   app.add_option("--url", flags.url, "talk to a server instead of opening the directory");

@@ -76,7 +76,8 @@ Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), quiet_(flags.q
   const char* no_color = std::getenv("NO_COLOR");
   color_ = flags.color == "always" ||
            (flags.color == "auto" && isatty(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0'));
-  interactive_ = isatty(STDERR_FILENO) && !flags.no_progress && !flags.quiet && !flags.json;
+  progress_ = !flags.no_progress && !flags.quiet && !flags.json;
+  interactive_ = progress_ && isatty(STDERR_FILENO);
 }
 
 void Terminal::Out(std::string_view text) const {
@@ -140,7 +141,7 @@ void Progress::SetLabel(std::string label) {
 void Progress::Update(int64_t done, int64_t total) {
   if (total >= 0) total_ = total;
   last_done_ = done;
-  if (terminal_.quiet() || terminal_.json()) return;
+  if (!terminal_.progress()) return;
   const auto now = std::chrono::steady_clock::now();
   const auto every = terminal_.interactive() ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
   if (now - last_draw_ < every) return;

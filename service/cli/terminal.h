@@ -47,6 +47,7 @@ class Terminal {
   bool color() const { return color_; }              // of stdout
   bool interactive() const { return interactive_; }  // stderr is a terminal and progress is wanted
   bool quiet() const { return quiet_; }
+  bool progress() const { return progress_; }        // a bar, or a line every 10 s
 
   void Out(std::string_view text) const;             // stdout, as it is
   void Line(std::string_view text) const;            // stdout and a newline
@@ -60,7 +61,7 @@ class Terminal {
   std::string Green(std::string_view text) const;
 
  private:
-  bool json_, quiet_, color_, interactive_;
+  bool json_, quiet_, color_, interactive_, progress_;
 };
 
 class Progress {

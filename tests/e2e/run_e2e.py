@@ -77,7 +77,7 @@ def main():
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lectern", "models")
     env = {k: v for k, v in os.environ.items() if not k.startswith("LECTERN_")}
     env.update(PATH=os.path.dirname(os.path.abspath(args.lectern)) + ":" + env["PATH"], NO_COLOR="1", MODELS=models,
-               LECTERN_MODELS_DIR=models, LC_ALL="C.UTF-8")
+               LECTERN_MODELS_DIR=models, LECTERN_NO_PROGRESS="1", LC_ALL="C.UTF-8")
     if args.cpu:
         env["LECTERN_CPU"] = args.cpu
         if "unsupported" in subprocess.run([args.lectern, "doctor"], env=env, capture_output=True, text=True).stderr:
