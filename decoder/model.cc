@@ -148,7 +148,7 @@ absl::Status Model::Forward(std::span<const int32_t> tokens, KvCache& cache, con
 void Model::Embed(std::span<const int32_t> tokens) {
   ForTokens(static_cast<int64_t>(tokens.size()), [&](int64_t i) {
     float* x = x_.data() + i * config_.model_dim;  // [model_dim]
-    weights_.embedding.Row(tokens[i], x);
+    weights_.embedding_table().DequantizeRow(tokens[i], x);
     if (config_.embedding_scale == 1) return;
     for (int64_t c = 0; c < config_.model_dim; ++c) x[c] *= config_.embedding_scale;
   });
@@ -250,7 +250,7 @@ void Model::Output(int64_t tokens, int64_t rows) {
   nn::RmsNorm(x_.data(), tokens, c.model_dim, weights_.output_norm.data(), c.norm_epsilon, h_.data());
   if (rows == 0) return;
   if (static_cast<int64_t>(logits_.size()) < rows * c.vocab_size) logits_.resize(static_cast<size_t>(rows * c.vocab_size));
-  weights_.output->Apply(h_.data() + (tokens - rows) * c.model_dim, rows, logits_.data(), pool_, scratch_);
+  weights_.output.Apply(h_.data() + (tokens - rows) * c.model_dim, rows, logits_.data(), pool_, scratch_);
   if (c.final_soft_cap == 0) return;
   for (int64_t i = 0; i < rows * c.vocab_size; ++i) logits_[i] = c.final_soft_cap * std::tanh(logits_[i] / c.final_soft_cap);
 }

@@ -27,13 +27,13 @@ bool TextStream::Append(std::string_view piece) {
   size_t first = std::string::npos;
   for (const std::string& s : stop_) first = std::min(first, text_.find(s, from));
   if (first == std::string::npos) return false;
-  text_.resize(first);
+  text_.resize(std::max(taken_, WholeCharacters(std::string_view(text_).substr(0, first))));
   stopped_ = true;
   return true;
 }
 
 void TextStream::Finish() {
-  text_.resize(WholeCharacters(text_));
+  text_.resize(std::max(taken_, WholeCharacters(text_)));
   finished_ = true;
 }
 

@@ -5,9 +5,6 @@
 
 #include <string>
 #include <unordered_set>
-
-#include "base/nn/dequantize.h"
-
 namespace lectern::decoder {
 namespace {
 
@@ -136,28 +133,23 @@ absl::Status LoadLayer(Loader& load, const TransformerConfig& c, int64_t layer, 
 
 }  // namespace
 
-void EmbeddingTable::Row(int64_t token, float* out) const {
-  if (packed != nullptr) return packed->DequantizeRow(token, out);
-  const int64_t cols = source->shape[1], row_bytes = RowBytes(source->type, cols);
-  nn::Dequantize(source->type, source->bytes.data() + token * row_bytes, cols, out);
-}
-
 absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const TransformerConfig& config,
                                     nn::Arithmetic arithmetic, ThreadPool& pool) {
   Loader load(file, config, arithmetic, pool);
   Weights weights;
   const std::string embedding = load.Name("token_embd.weight", "model.embed_tokens.weight");
-  ASSIGN_OR_RETURN(weights.embedding.source, load.Find(embedding, {config.vocab_size, config.model_dim}));
+  ASSIGN_OR_RETURN(const TensorInfo* table, load.Find(embedding, {config.vocab_size, config.model_dim}));
   weights.layers.resize(config.num_layers);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     RETURN_IF_ERROR(LoadLayer(load, config, layer, &weights.layers[layer]));
   }
   RETURN_IF_ERROR(load.Vector(load.Name("output_norm.weight", "model.norm.weight"), config.model_dim,
                               config.norm_plus_one ? 1.0f : 0.0f, &weights.output_norm));
-  weights.output = std::make_unique<nn::Linear>();
   const std::string output = config.tied_output ? embedding : load.Name("output.weight", "lm_head.weight");
-  RETURN_IF_ERROR(load.Matrix(output, config.vocab_size, config.model_dim, weights.output.get()));
-  if (config.tied_output) weights.embedding.packed = weights.output.get();
+  RETURN_IF_ERROR(load.Matrix(output, config.vocab_size, config.model_dim, &weights.output));
+  if (!config.tied_output) {
+    ASSIGN_OR_RETURN(weights.embedding, nn::Linear::Refer(table->type, table->bytes, config.vocab_size, config.model_dim));
+  }
   RETURN_IF_ERROR(load.CheckAllUsed());
   weights.packed_bytes = load.packed_bytes();
   return weights;

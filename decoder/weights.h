@@ -1,7 +1,7 @@
 // decoder/weights.h: the tensors of a model, found by name, checked for shape and packed for this CPU.
 //
 //   ASSIGN_OR_RETURN(Weights weights, LoadWeights(*file, config, nn::Arithmetic::kFast, pool));
-//   weights.embedding.Row(token, x);   // [model_dim] float
+//   weights.embedding_table().DequantizeRow(token, x);   // [model_dim] float
 //
 // Shapes:  matrices are [out, in]; norms and biases float vectors.
 // Threads: immutable after loading; any thread.
@@ -31,19 +31,14 @@ struct LayerWeights {
   nn::Linear q, k, v, out, gate, up, down;
 };
 
-class EmbeddingTable {
- public:
-  void Row(int64_t token, float* out) const;  // [model_dim]
-  const model_file::TensorInfo* source = nullptr;  // in the mapping
-  const nn::Linear* packed = nullptr;              // where the output matrix is the same tensor
-};
-
 struct Weights {
-  EmbeddingTable embedding;
+  nn::Linear output;                    // [vocab, model_dim]
+  std::optional<nn::Linear> embedding;  // [vocab, model_dim] in the mapping; none where it is the output matrix
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;
-  std::unique_ptr<nn::Linear> output;
   int64_t packed_bytes = 0;
+
+  const nn::Linear& embedding_table() const { return embedding ? *embedding : output; }
 };
 
 absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const TransformerConfig& config,
