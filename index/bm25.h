@@ -15,6 +15,7 @@
 //          exhaustive scoring" literal. At 2^-24 for an ordinary query the cut is below float's own rounding.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -47,7 +48,8 @@ double Bm25Idf(int64_t document_frequency, int64_t num_chunks);
 // Contributions are integers in units of 1 / unit(); their sum over any chunk stays below 2^31.
 struct Bm25Scale {
   int bits = 0;
-  double ToScore(uint32_t sum) const { return std::ldexp(static_cast<double>(sum), -bits); }
+  // Exact: a product with a power of two.
+  double ToScore(uint32_t sum) const { return sum * std::bit_cast<double>(static_cast<uint64_t>(1023 - bits) << 52); }
 };
 // A bound from (frequency, length) pairs: rounding may lift a smaller frequency's quotient a few last places above a
 // larger one's (always at k1 = 0), so a bound is 2^-20 of itself higher than the pairs' own contribution.

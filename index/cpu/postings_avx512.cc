@@ -103,17 +103,17 @@ void Score(const uint32_t* docs, const uint32_t* tf, int count, const uint32_t* 
            uint32_t* contribution) {
   const __m512 weight = _mm512_set1_ps(terms.weight), base = _mm512_set1_ps(terms.base),
                slope = _mm512_set1_ps(terms.slope);
-  alignas(64) uint32_t length[16] = {};
-  for (int i = 0; i < count; i += 16) {
-    const int here = count - i < 16 ? count - i : 16;
-    if (here == 16) {
-      const uint32_t* d = docs + i;  // scalar loads: a gather of sixteen is no faster on this generation
-      for (int j = 0; j < 16; ++j) length[j] = lengths[d[j]];
-    } else {
-      for (int j = 0; j < here; ++j) length[j] = lengths[docs[i + j]];
+  // All lengths first, by scalar loads (a gather of sixteen is no faster on this generation); the vector loads come long
+  // after the stores they read.
+  alignas(64) uint32_t length[kBlockSize + 16];
+  for (int begin = 0; begin < count; begin += kBlockSize) {
+    const int end = count - begin < kBlockSize ? count - begin : kBlockSize;
+    for (int i = 0; i < end; ++i) length[i] = lengths[docs[begin + i]];
+    for (int i = end; i < (end + 15) / 16 * 16; ++i) length[i] = 0;
+    for (int i = 0; i < end; i += 16) {
+      _mm512_storeu_si512(contribution + begin + i, Contributions(_mm512_loadu_si512(tf + begin + i),
+                                                                  _mm512_load_si512(length + i), weight, base, slope));
     }
-    _mm512_storeu_si512(contribution + i, Contributions(_mm512_loadu_si512(tf + i), _mm512_load_si512(length), weight,
-                                                        base, slope));
   }
 }
 
