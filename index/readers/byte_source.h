@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 
@@ -49,6 +50,12 @@ class ByteSource {
   int64_t position() const { return position_; }
   int64_t line() const { return line_; }
   const absl::Status& status() const { return status_; }
+  // The status, told once: from here on the source has simply ended.
+  absl::Status TakeStatus() {
+    at_end_ = true;
+    begin_ = end_;
+    return std::exchange(status_, absl::OkStatus());
+  }
 
  private:
   bool Fill();   // more bytes behind those in the buffer

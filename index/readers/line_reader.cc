@@ -19,14 +19,15 @@ std::string InvalidUtf8Reason(int64_t byte_in_input, unsigned char byte) {
   return internal::Concat("invalid UTF-8 at byte ", byte_in_input, ": 0x", kDigits[byte >> 4], kDigits[byte & 15]);
 }
 
-absl::StatusOr<std::optional<Item>> EndOfSource(const ByteSource& source, const std::string& file) {
-  if (source.status().ok()) return std::nullopt;
-  if (source.status().code() == absl::StatusCode::kUnavailable) return Annotate(source.status(), file);
+absl::StatusOr<std::optional<Item>> EndOfSource(ByteSource& source, const std::string& file) {
+  const absl::Status status = source.TakeStatus();
+  if (status.ok()) return std::nullopt;
+  if (status.code() == absl::StatusCode::kUnavailable) return Annotate(status, file);
   Item item;
   item.file = file;
   item.line = item.next_line = source.line();
   item.byte = item.next_byte = source.position();
-  item.reject.reason = internal::Concat(source.status().message(), "; what follows cannot be read");
+  item.reject.reason = internal::Concat(status.message(), "; what follows cannot be read");
   return item;
 }
 

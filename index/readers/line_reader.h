@@ -31,8 +31,8 @@ struct NextLine {
   ByteSource::Line line;
 };
 absl::Status ReadNextLine(ByteSource& source, const std::string& file, const ReaderOptions& options, NextLine* next);
-// The Item for a source whose data broke off; absent where it simply ended. Other errors are returned.
-absl::StatusOr<std::optional<Item>> EndOfSource(const ByteSource& source, const std::string& file);
+// The Item for a source whose data broke off, once; absent where it simply ended. Other errors are returned.
+absl::StatusOr<std::optional<Item>> EndOfSource(ByteSource& source, const std::string& file);
 
 std::unique_ptr<Reader> MakeJsonlReader(std::unique_ptr<ByteSource> source, std::string file, const ReaderOptions& options);
 std::unique_ptr<Reader> MakeMsmarcoReader(std::unique_ptr<ByteSource> source, std::string file, const ReaderOptions& options);

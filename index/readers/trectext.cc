@@ -90,7 +90,7 @@ class TrectextReader : public Reader {
             item.next_byte = source_->position();
             item.next_line = source_->line();
             item.reject.reason = "a <DOC> without its </DOC>";
-            return item;
+            return item;   // where the data broke off, the next call says so
           }
           return EndOfSource(*source_, file_);
         }

@@ -19,7 +19,7 @@ using testing::Mutated;
 using testing::TempDir;
 using testing::WriteBytes;
 
-constexpr uint64_t kMutations = 1500;
+constexpr uint64_t kMutations = 1000;
 
 struct Outcome {
   int opened = 0, refused = 0;
@@ -81,7 +81,7 @@ Outcome MutateGguf(const std::string& valid) {
     auto parsed = model_file::ParseGguf(exact.span());
     Count(parsed.status(), &outcome);
     if (parsed.ok()) TouchTensors(parsed->tensors);
-    if (seed % 5 != 0) continue;  // through a file as well: the same answer, and the tokenizer it holds
+    if (seed % 10 != 0) continue;  // through a file as well: the same answer, and the tokenizer it holds
     WriteBytes(dir / "m.gguf", bytes);
     auto file = ModelFile::Open(dir / "m.gguf");
     EXPECT_EQ(file.ok(), parsed.ok()) << seed;
@@ -96,13 +96,13 @@ Outcome MutateGguf(const std::string& valid) {
 
 TEST(Mutations, OfAGgufFileGiveAStatusOrAValidParse) {
   const Outcome outcome = MutateGguf(testing::SmallGguf());
-  EXPECT_GT(outcome.opened, 100);
+  EXPECT_GT(outcome.opened, 20);
   EXPECT_GT(outcome.refused, 100);
 }
 
 TEST(Mutations, OfASentencePieceGgufFileGiveAStatusOrAValidParse) {
   const Outcome outcome = MutateGguf(testing::SmallSentencePieceGguf());
-  EXPECT_GT(outcome.opened, 100);
+  EXPECT_GT(outcome.opened, 20);
   EXPECT_GT(outcome.refused, 100);
 }
 
@@ -153,7 +153,7 @@ TEST(Mutations, OfATokenizerJsonGiveAStatusOrAWorkingTokenizer) {
 TEST(Mutations, OfAFolderGiveAStatusOrAValidParse) {
   TempDir dir;
   Outcome outcome;
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
     const uint64_t which = seed % 4;
     const auto maybe = [&](uint64_t turn, const std::string& valid) { return which == turn ? Mutated(valid, seed) : valid; };
     WriteBytes(dir / "config.json", maybe(0, testing::SmallConfig()));
@@ -168,8 +168,8 @@ TEST(Mutations, OfAFolderGiveAStatusOrAValidParse) {
     auto tokenizer = decoder::LoadTokenizer(**file);
     if (tokenizer.ok()) UseTokenizer(**tokenizer);
   }
-  EXPECT_GT(outcome.opened, 50);
-  EXPECT_GT(outcome.refused, 50);
+  EXPECT_GT(outcome.opened, 10);
+  EXPECT_GT(outcome.refused, 10);
 }
 
 }  // namespace

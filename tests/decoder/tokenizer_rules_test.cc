@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 
 #include "base/rng.h"
@@ -149,16 +150,33 @@ TEST(WordPieceRules, CountsCharactersOfALongWordAndReordersMarks) {
 }
 
 // What an attacker would send: one word, one run, one character for ever. Quadratic work would take minutes.
-TEST(Tokenizer, TakesAMegabyteOfOneWordInItsStride) {
+TEST(Tokenizer, TakesLongRunsInItsStride) {
+  constexpr int kLength = 300000;
   auto bpe = Tokenizer::FromSpec(SmallSpec());
   auto wordpiece = Tokenizer::FromJson(testing::SmallWordPieceJson());
+  GgufTokenizerSpec pieces;
+  pieces.model = "llama";
+  const auto add = [&](std::string text, int32_t type, double score) {
+    pieces.tokens.push_back(std::move(text));
+    pieces.token_types.push_back(type);
+    pieces.scores.push_back(score);
+  };
+  constexpr char kHex[] = "0123456789ABCDEF";
+  for (int byte = 0; byte < 256; ++byte) add(std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">", 6, 0);
+  for (const char* text : {"t", "h", "e", "th", "the", "tt", "tttt", "\xE2\x96\x81"}) add(text, 1, -static_cast<double>(std::strlen(text)));
+  for (int length = 1; length <= 31; ++length) add(std::string(static_cast<size_t>(length), '\n'), 4, -1000);
+  add("\n<", 4, -1000);
+  pieces.add_space_prefix = false;
+  auto sentencepiece = Tokenizer::FromSpec(pieces);
   ASSERT_TRUE(bpe.ok() && wordpiece.ok());
+  ASSERT_TRUE(sentencepiece.ok()) << sentencepiece.status();
   std::string marks, thes;
-  for (int i = 0; i < 300000; ++i) marks += i % 2 == 0 ? "\xCC\x81" : "\xCC\xA7", thes += "the";
-  const std::string inputs[] = {std::string(1000000, 't'), std::string(1000000, ' '), std::string(1000000, '\n'),
-                                std::string(1000000, '<'), std::string(1000000, '\xFF'), marks, thes};
+  for (int i = 0; i < kLength; ++i) marks += i % 2 == 0 ? "\xCC\x81" : "\xCC\xA7", thes += "the";
+  const std::string inputs[] = {std::string(kLength, 't'), std::string(kLength, ' '), std::string(kLength, '\n'),
+                                std::string(kLength, '<'), std::string(kLength, '\xFF'), marks, thes};
   for (const std::string& input : inputs) {
     EXPECT_EQ((*bpe)->Decode((*bpe)->Encode(input)), input);
+    EXPECT_EQ((*sentencepiece)->Decode((*sentencepiece)->Encode(input)), input);
     EXPECT_LE((*wordpiece)->Encode(input).size(), input.size());
   }
 }
