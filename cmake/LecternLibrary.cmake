@@ -44,7 +44,12 @@ function(lectern_test)
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
+  # Whole models use every core, and one test is about time: they run alone.
+  set(serial OFF)
+  if("slow" IN_LIST ARG_LABELS)
+    set(serial ON)
+  endif()
   gtest_discover_tests(${target} TEST_PREFIX "${ARG_FOLDER}/" DISCOVERY_TIMEOUT 60
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 900)
+    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 900 RUN_SERIAL ${serial})
 endfunction()

@@ -218,7 +218,9 @@ std::vector<ByteRange> SplitSentences(std::string_view text) {
     // A line break always ends a piece: headings and list items are no part of the sentence below.
     const bool joins = !out.empty() && text.substr(out.back().end, range.begin - out.back().end).find('\n') == std::string_view::npos;
     const std::string_view before = out.empty() ? std::string_view() : text.substr(out.back().begin, out.back().end - out.back().begin);
-    if (joins && EndsInAbbreviation(before)) {
+    // "Is it?" he asked: a quotation goes on where small letters follow it.
+    const bool quoted = before.ends_with('"') || before.ends_with("\u201D") || before.ends_with("\u2019");
+    if (joins && (EndsInAbbreviation(before) || (quoted && u_islower(Next(text, range.begin).code)))) {
       out.back().end = range.end;
     } else {
       out.push_back(range);

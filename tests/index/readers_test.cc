@@ -109,7 +109,7 @@ TEST(JsonlReader, HoldsItsLimits) {
   EXPECT_THAT(items[1].reject.reason, HasSubstr("the limit is 4000"));
   EXPECT_EQ(DocumentOf(items[2]).id, "ok");
   const std::vector<Item> nested = ReadBytesAs(Format::kJsonl, input);
-  EXPECT_THAT(nested[0].reject.reason, HasSubstr("more than 32 deep"));
+  EXPECT_THAT(nested[0].reject.reason, HasSubstr("deep, the limit is 32"));
   EXPECT_EQ(DocumentOf(nested[1]).text.size(), 5000u);
 }
 
