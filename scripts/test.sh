@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The second README command: installs what tests need, builds, runs every test.
 #   scripts/test.sh          release build; unit, golden, property, differential, fault, fuzz-seed and end-to-end tests
-#   scripts/test.sh --all    and ASan + UBSan, TSan, 20 kill rounds (what CI runs)
+#   scripts/test.sh --all    and ASan + UBSan, TSan, 20 kill rounds
 set -euo pipefail
 cd "$(dirname "$0")/.."
 all=no
