@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "attention/cpu/cpu_kernels.h"
+#include "attention/cuda/plan_cuda.h"
 
 namespace lectern::attention {
 namespace {
@@ -145,11 +146,13 @@ absl::StatusOr<AttentionPlan> Plan(const Problem& problem, const Variant& varian
                            p.k_heads, ", v_heads ", p.v_heads, ", key_width ", p.key_width, ", value_width ",
                            p.value_width, ", max_keys ", p.max_keys);
   }
+  if (p.max_batch < 1) return InvalidArgument("max_batch must be at least 1, got ", p.max_batch);
   if (device.num_threads < 1) return InvalidArgument("num_threads must be at least 1, got ", device.num_threads);
   if (variant.mask.kind == MaskKind::kSlidingWindow && variant.mask.window < 1) {
     return InvalidArgument("a sliding window must be at least 1, got ", variant.mask.window);
   }
   if (!(variant.soft_cap >= 0)) return InvalidArgument("soft_cap must not be negative, got ", variant.soft_cap);
+  if (device.kind == DeviceKind::kCuda) return cuda::PlanCuda(problem, variant, device);
   if (p.layout != BlockLayout::kLanes) return NotSupported("the CPU kernels need K and V blocks in lanes, not rows");
   if (p.kv_type != DType::kF32 && p.kv_type != DType::kBF16) {
     return NotSupported("the CPU kernels store K and V as F32 or BF16, not ", DTypeName(p.kv_type));
@@ -186,7 +189,15 @@ int64_t AttentionPlan::Splits(int64_t num_keys) const {
   return best;
 }
 
+int64_t AttentionPlan::PredictedBytes(int64_t total_keys, int64_t batch) const {
+  const int64_t element = problem.kv_type == DType::kF32 ? 4 : 2;
+  const int64_t row = device == DeviceKind::kCuda ? 2 : 4;
+  return total_keys * (problem.k_heads * problem.key_width + problem.v_heads * problem.value_width) * element +
+         batch * problem.q_heads * (problem.key_width + problem.value_width) * row;
+}
+
 std::string AttentionPlan::Explain() const {
+  if (device == DeviceKind::kCuda) return cuda::Explain(*this);
   return internal::Concat("kernel flash_", kernels == nullptr ? "none" : kernels->name, "_",
                           problem.kv_type == DType::kF32 ? "f32" : "bf16", ", tile ", tile_queries * group(),
                           " rows x ", kPageSlots, " keys, decode splits <= ", max_splits, ", threads ", num_threads,

@@ -1,18 +1,22 @@
-// attention/attention.h: softmax attention over a paged KV cache: Plan() once, then Prefill() and Decode().
+// attention/attention.h: softmax attention over a paged KV cache: Plan() once, then Prefill(), Decode(), SparseDecode().
 //
 //   ASSIGN_OR_RETURN(AttentionPlan plan, Plan(problem, {.mask = {MaskKind::kCausal}, .scale = 0.125f}, device));
 //   std::vector<std::byte> workspace(plan.workspace_bytes);
 //   RETURN_IF_ERROR(Prefill(plan, {.q = q, .out = out}, kv, pool, workspace));   // any number of queries
 //   RETURN_IF_ERROR(Decode(plan, {.q = q1, .out = o1}, kv, pool, workspace));    // one query, keys split over threads
+//   RETURN_IF_ERROR(Decode(plan, step, execution));                // one query of each sequence, attention/batch.h
+//   RETURN_IF_ERROR(SparseDecode(plan, step, blocks, execution));  // over the listed blocks of keys only
 //
 // Shapes:  q [query, q_head, key_width], out [query, q_head, value_width], lse [query, q_head], all float; K and V as
 //          attention/paged_kv.h says. Query i of Nq stands at position i + (num_keys - Nq). Query head h reads K head
 //          h * k_heads / q_heads and V head h * v_heads / q_heads.
-// Threads: a plan is immutable. A call uses the pool it is given and owns its workspace while it runs.
+// Threads: a plan is immutable. A call uses the pool or stream it is given and owns its workspace while it runs; a CUDA
+//          workspace is zeroed once, before its first use (ClearWorkspace), and left ready for the next call.
 // Errors:  Plan: kUnimplemented names the constraint that a kernel cannot serve; kInvalidArgument a shape that makes
 //          no sense. Prefill, Decode: kInvalidArgument for shapes, keys or workspace outside the plan.
 // Cost:    Decode reads each K and V block once a group of query heads: 2 * keys * kv_heads * width elements. Prefill
-//          does 4 * queries * visible keys * q_heads * width operations. Neither allocates.
+//          does 4 * queries * visible keys * q_heads * width operations. Nothing here allocates; CUDA calls launch and
+//          return, can be captured in a graph, and that graph stays valid for every length up to max_keys.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +24,11 @@
 #include <span>
 #include <string>
 
+#include "attention/append.h"
+#include "attention/batch.h"
 #include "attention/mask.h"
 #include "attention/paged_kv.h"
+#include "attention/select.h"
 #include "base/cpu_target.h"
 #include "base/status.h"
 #include "base/tensor_view.h"
@@ -37,6 +44,7 @@ struct Problem {
   DType kv_type = DType::kBF16;
   BlockLayout layout = BlockLayout::kLanes;
   int64_t max_keys = 0;
+  int64_t max_batch = 1;  // sequences of a batched call
 };
 
 struct Variant {
@@ -45,14 +53,38 @@ struct Variant {
   float soft_cap = 0;  // above 0: score = soft_cap * tanh(score / soft_cap)
 };
 
+enum class DeviceKind { kCpu, kCuda };
+
+// kSm80 is the same kernel as PTX of compute_80, for older cards and for checking that form.
+enum class CudaForm { kSm90, kSm80 };
+
 struct Device {
   CpuTarget target = ActiveCpuTarget();
   int num_threads = 1;
+  DeviceKind kind = DeviceKind::kCpu;
+  // CUDA: the current device of the calling thread.
+  int64_t fixed_chunk_keys = 0;  // 0: keys are dealt evenly over the processors. Otherwise every sequence is cut at
+                                 // multiples of this, and its result does not depend on the rest of the batch.
+  bool programmatic_launch = true;  // a launch may begin before its predecessor ends, and waits for it inside
+  CudaForm form = CudaForm::kSm90;
+};
+
+// What a CUDA plan launches.
+struct CudaSchedule {
+  int num_blocks = 0, num_threads = 0;  // the grid: one wave, whatever the lengths
+  int stages = 0;                       // of 16 keys, a warp
+  int64_t shared_bytes = 0;
+  int64_t rows = 0;                     // (sequence, KV head) pairs at most
+  int64_t fixed_chunk_keys = 0;
+  bool programmatic_launch = true;
+  CudaForm form = CudaForm::kSm90;
 };
 
 struct AttentionPlan {
   Problem problem;
   Variant variant;
+  DeviceKind device = DeviceKind::kCpu;
+  CudaSchedule cuda;
   const CpuKernels* kernels = nullptr;
   int num_threads = 1;
   int64_t tile_queries = 1;   // queries of one prefill work item; times the head group, its rows
@@ -60,6 +92,8 @@ struct AttentionPlan {
   int64_t workspace_bytes = 0;
 
   int64_t group() const { return problem.q_heads / problem.k_heads; }
+  // Bytes of device memory a decode step of `total_keys` keys (over the batch) has to move: K, V, q and out.
+  int64_t PredictedBytes(int64_t total_keys, int64_t batch) const;
   // Key ranges Decode cuts this many keys into: as few as keep the threads evenly busy.
   int64_t Splits(int64_t num_keys) const;
   std::string Explain() const;  // one line: kernel, tiles, splits, bytes
@@ -78,6 +112,12 @@ absl::Status Prefill(const AttentionPlan& plan, const Queries& queries, const Pa
 // REQUIRES: one query.
 absl::Status Decode(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, ThreadPool& pool,
                     std::span<std::byte> workspace);
+// One query of each sequence of the batch; pointers of the plan's device. Select() and Append() are their neighbours.
+absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Execution& execution);
+absl::Status SparseDecode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds& blocks,
+                          const Execution& execution);
+// Makes a CUDA workspace ready for its first call (an asynchronous memset); nothing on CPU.
+absl::Status ClearWorkspace(const AttentionPlan& plan, const Execution& execution);
 // mass[key] += sum over the query heads of the softmax weight of `key` for the one query of a Decode() that stored lse.
 // Reads K only.
 absl::Status AddKeyMass(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, ThreadPool& pool,
