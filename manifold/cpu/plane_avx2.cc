@@ -1,0 +1,4 @@
+#include "manifold/cpu/plane_kernels.h"
+
+#define LECTERN_TARGET_NAMESPACE avx2
+#include "manifold/cpu/plane-inl.h"

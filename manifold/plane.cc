@@ -1,0 +1,93 @@
+#include "manifold/plane.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
+
+#include "base/cpu_target.h"
+#include "base/rng.h"
+#include "manifold/cpu/plane_kernels.h"
+
+namespace lectern::manifold {
+namespace {
+
+int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+struct AlignedFloats {
+  explicit AlignedFloats(int64_t n) : data(static_cast<float*>(::operator new(static_cast<size_t>(n) * 4, std::align_val_t(64)))) {}
+  ~AlignedFloats() { ::operator delete(data, std::align_val_t(64)); }
+  AlignedFloats(const AlignedFloats&) = delete;
+  float* data;
+};
+
+// The same for every point and device: signs from a counter.
+std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block) {
+  std::vector<float> start(static_cast<size_t>(k_padded * block), 0.0f);
+  for (int64_t i = 0; i < k; ++i) {
+    Rng rng(/*seed=*/0x706c616e65, static_cast<uint64_t>(i));
+    for (int64_t j = 0; j < block; ++j) start[i * block + j] = rng.Next() >> 63 ? 1.0f : -1.0f;
+  }
+  return start;
+}
+
+}  // namespace
+
+absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& pool) {
+  const int64_t dim = request.dim, k = request.k, d = request.d;
+  if (dim < 2) return InvalidArgument("dim must be 2 or more, got ", dim);
+  if (d < 1 || d >= dim || d > kMaxPlaneDimension) {
+    return InvalidArgument("d must be in 1..", std::min(dim - 1, kMaxPlaneDimension), ", got ", d);
+  }
+  if (k < d + 2 || k > kMaxNeighbours) return InvalidArgument("k must be in d + 2 = ", d + 2, "..", kMaxNeighbours, ", got ", k);
+  if (request.points.size() % static_cast<size_t>(dim) != 0 || request.planes.size() % static_cast<size_t>(dim) != 0 ||
+      request.means.size() != request.planes.size()) {
+    return InvalidArgument("points, planes and means must be whole rows of ", dim, ", got ", request.points.size(), ", ",
+                           request.planes.size(), " and ", request.means.size(), " values");
+  }
+  const int64_t n = static_cast<int64_t>(request.points.size()) / dim, rows = static_cast<int64_t>(request.planes.size()) / dim;
+  if (static_cast<int64_t>(request.neighbours.size()) != n * k) {
+    return InvalidArgument("neighbours must be ", n, " rows of ", k, ", got ", request.neighbours.size(), " values");
+  }
+  PlaneResult result;
+  result.offset.assign(static_cast<size_t>(n * dim), 0.0f);
+  result.residual2.assign(static_cast<size_t>(n), 0.0f);
+  result.gap.assign(static_cast<size_t>(n), 0.0f);
+  result.count.assign(static_cast<size_t>(n), 0);
+  if (request.want_basis) result.basis.assign(static_cast<size_t>(n * d * dim), 0.0f);
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t count = 0;
+    while (count < k && request.neighbours[i * k + count] >= 0) ++count;
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t id = request.neighbours[i * k + j];
+      if (id >= rows || (j >= count && id >= 0)) {
+        return InvalidArgument("neighbours must be in 0..", rows - 1, " and -1 only behind them, row ", i, " has ", id, " at ", j);
+      }
+    }
+    result.count[i] = static_cast<int32_t>(count);
+  }
+  const int64_t block = RoundUp(d + kExtraColumns, kLanes), dim_padded = RoundUp(dim, kLanes), k_padded = RoundUp(k, 4);
+  const std::vector<float> start = StartBlock(k, k_padded, block);
+  const auto fit = ActiveCpuTarget() >= CpuTarget::kAvx2 ? avx2::FitPlane : scalar::FitPlane;
+  std::atomic<int64_t> next{0};
+  constexpr int64_t kStride = 64;  // points a turn: neighbours of nearby ids share cache
+  pool.RunOnAll([&](int) {
+    const AlignedFloats scratch(PlaneScratch(k_padded, dim_padded, block));
+    for (int64_t begin = next.fetch_add(kStride); begin < n; begin = next.fetch_add(kStride)) {
+      for (int64_t i = begin; i < std::min(n, begin + kStride); ++i) {
+        if (result.count[i] < d + 2) continue;
+        PlaneArgs args{.point = request.points.data() + i * dim, .planes = request.planes.data(), .means = request.means.data(),
+                       .ids = request.neighbours.data() + i * k, .k = result.count[i], .dim = dim, .d = d,
+                       .k_padded = RoundUp(result.count[i], 4), .dim_padded = dim_padded, .block = block, .start = start.data(),
+                       .scratch = scratch.data, .offset = result.offset.data() + i * dim,
+                       .basis = request.want_basis ? result.basis.data() + i * d * dim : nullptr};
+        fit(args);
+        result.residual2[i] = args.residual2;
+        result.gap[i] = args.gap;
+      }
+    }
+  });
+  return result;
+}
+
+}  // namespace lectern::manifold
