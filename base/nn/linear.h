@@ -10,7 +10,7 @@
 //          A result does not depend on n, on the other matrices of ApplyMany (at most 8), nor on the thread count.
 // Cost:    n = 1 streams the packed weights once (memory-bound); large n is blocked for the caches.
 //          kExact computes in float32 on the dequantised weights (the golden path); kFast rounds activations to
-//          int8 blocks (quantised types) or bf16 (float types) and runs the best kernel of ActiveCpuTarget().
+//          16 bits in blocks of 32 (quantised types) or to bf16 (float types) and runs the best kernel of ActiveCpuTarget().
 #pragma once
 
 #include <cstddef>

@@ -10,12 +10,12 @@
 namespace lectern::nn {
 namespace {
 
-enum class Form { kInt8, kBf16, kFloat };  // of the activations
+enum class Form { kInt16, kBf16, kFloat };  // of the activations
 constexpr int kForms = 3;
 
 Form FormOf(const MatmulOperand& operand) {
   if (operand.packed == nullptr || operand.packed->format == PackFormat::kF32) return Form::kFloat;
-  return operand.packed->format == PackFormat::kBf16 ? Form::kBf16 : Form::kInt8;
+  return operand.packed->format == PackFormat::kBf16 ? Form::kBf16 : Form::kInt16;
 }
 
 int64_t Align(int64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -59,7 +59,7 @@ struct Plan {
     uint8_t* to = a.data + block * a.tile * a.token_bytes;
     const int tokens = BlockTokens(a, block);
     switch (static_cast<Form>(form)) {
-      case Form::kInt8: return kernels.quantize(from, cols, tokens, cols / 32, to);
+      case Form::kInt16: return kernels.quantize(from, cols, tokens, cols / 32, to);
       case Form::kBf16: return kernels.to_bf16(from, cols, tokens, cols, to);
       case Form::kFloat: return kernels.to_float(from, cols, tokens, cols, to);
     }
@@ -91,7 +91,7 @@ struct Plan {
       const int64_t panels = (operand.rows + kPanelRows - 1) / kPanelRows;
       const int64_t begin = (unit - first_unit[i]) * panels_per_unit[i];
       const int64_t end = std::min(begin + panels_per_unit[i], panels);
-      if (FormOf(operand) != Form::kInt8) {
+      if (FormOf(operand) != Form::kInt16) {
         ComputeFloat(operand, begin, end, own);
       } else if (n <= kMaxDirect) {
         ComputeDirect(operand, begin, end);
@@ -195,9 +195,9 @@ void Matmul(const LinearKernels& kernels, std::span<const MatmulOperand> operand
     Activations& a = plan.forms[form];
     if (!a.used) continue;
     switch (static_cast<Form>(form)) {
-      case Form::kInt8:
+      case Form::kInt16:
         a.tile = n <= kMaxDirect ? kMaxDirect : kernels.quant_tile;
-        a.token_bytes = cols / 32 * 64;
+        a.token_bytes = cols / 32 * kActivationBytes;
         break;
       case Form::kBf16:
         a.tile = kernels.float_tile;
@@ -218,18 +218,18 @@ void Matmul(const LinearKernels& kernels, std::span<const MatmulOperand> operand
     const MatmulOperand& operand = operands[i];
     const int64_t panels = (operand.rows + kPanelRows - 1) / kPanelRows;
     int64_t per_unit;
-    if (FormOf(operand) == Form::kInt8 && n <= kMaxDirect) {
+    if (FormOf(operand) == Form::kInt16 && n <= kMaxDirect) {
       per_unit = std::max<int64_t>(1, kDirectChunkBytes / operand.packed->panel_bytes);
     } else {
-      const int64_t unpacked = FormOf(operand) == Form::kInt8
+      const int64_t unpacked = FormOf(operand) == Form::kInt16
                                    ? cols / 32 * UnpackedBytes(KindOf(operand.packed->format))
                                    : cols * (FormOf(operand) == Form::kBf16 ? 32 : 64);
       per_unit = std::clamp<int64_t>(kUnpackedBudget / unpacked, 1, 8);
       // Enough units for the threads to finish together, where the matrix is small.
       per_unit = std::min(per_unit, std::max<int64_t>(1, panels / (8 * threads)));
-      if (FormOf(operand) != Form::kInt8) per_unit = std::max<int64_t>(2, per_unit / 2 * 2);
+      if (FormOf(operand) != Form::kInt16) per_unit = std::max<int64_t>(2, per_unit / 2 * 2);
       int64_t own = 0;
-      if (FormOf(operand) == Form::kInt8) own = per_unit * unpacked;
+      if (FormOf(operand) == Form::kInt16) own = per_unit * unpacked;
       else if (operand.packed == nullptr) own = per_unit * unpacked + Align(cols * 4);
       plan.thread_scratch_bytes = std::max(plan.thread_scratch_bytes, Align(own));
     }

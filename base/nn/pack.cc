@@ -22,48 +22,65 @@ bool IsSuper(PackFormat f) {
   return f == PackFormat::kU4Super || f == PackFormat::kU5Super || f == PackFormat::kU6Super;
 }
 
-// codes [16 rows][32 columns] to the packed quads of one group.
-void PackGroup(PackFormat format, const uint8_t codes[16][32], uint8_t* out) {
-  uint8_t quads[8][64];
-  for (int quad = 0; quad < 8; ++quad) {
-    for (int row = 0; row < 16; ++row) std::memcpy(quads[quad] + 4 * row, codes[row] + 4 * quad, 4);
+// The 16 bits that vector `j` keeps of one row and one side (even, odd) of the 16 pairs.
+template <int kBits>
+uint16_t Lane(const uint8_t c[16], int j) {
+  int lane = 0;
+  if constexpr (kBits == 4) lane = c[4 * j] | c[4 * j + 1] << 4 | c[4 * j + 2] << 8 | c[4 * j + 3] << 12;
+  if constexpr (kBits == 5) lane = c[3 * j] | c[3 * j + 1] << 5 | c[3 * j + 2] << 10 | ((c[15] >> j) & 1) << 15;
+  if constexpr (kBits == 6) {
+    const uint8_t* last = c + 12 + j / 3 * 2;
+    const int share = j % 3 == 0 ? last[0] & 15 : j % 3 == 1 ? last[0] >> 4 | (last[1] >> 4) << 2 : last[1] & 15;
+    lane = c[2 * j] | c[2 * j + 1] << 6 | share << 12;
   }
-  if (format == PackFormat::kU8) {
-    std::memcpy(out, quads, sizeof(quads));
-    return;
-  }
-  for (int j = 0; j < 4; ++j) {
-    for (int b = 0; b < 64; ++b) {
-      out[64 * j + b] = static_cast<uint8_t>((quads[j][b] & 15) | (quads[j + 4][b] & 15) << 4);
-    }
-  }
-  uint8_t* high = out + 256;
-  if (CodeBytes(format) == 320) {
-    std::memset(high, 0, 64);
-    for (int i = 0; i < 8; ++i) {
-      for (int b = 0; b < 64; ++b) high[b] = static_cast<uint8_t>(high[b] | (quads[i][b] >> 4) << i);
-    }
-  } else if (CodeBytes(format) == 384) {
-    std::memset(high, 0, 128);
-    for (int i = 0; i < 8; ++i) {
-      uint8_t* at = high + 64 * (i / 4);
-      for (int b = 0; b < 64; ++b) at[b] = static_cast<uint8_t>(at[b] | (quads[i][b] >> 4) << (2 * (i % 4)));
+  if constexpr (kBits == 8) lane = c[2 * j] | c[2 * j + 1] << 8;
+  return static_cast<uint16_t>(lane);
+}
+
+// codes [16 rows][32 columns] to the packed vectors of one group.
+template <int kBits>
+void PackBits(const uint8_t codes[16][32], uint8_t* out) {
+  for (int row = 0; row < 16; ++row) {
+    for (int side = 0; side < 2; ++side) {
+      uint8_t c[16];
+      for (int pair = 0; pair < 16; ++pair) c[pair] = codes[row][2 * pair + side];
+#pragma GCC unroll 8
+      for (int j = 0; j < kBits; ++j) {
+        const uint16_t lane = Lane<kBits>(c, j);
+        std::memcpy(out + 64 * j + 4 * row + 2 * side, &lane, 2);
+      }
     }
   }
 }
 
-// The 32 codes of group `g` of a packed row.
+void PackGroup(PackFormat format, const uint8_t codes[16][32], uint8_t* out) {
+  switch (BitsOf(format)) {
+    case 4: return PackBits<4>(codes, out);
+    case 5: return PackBits<5>(codes, out);
+    case 6: return PackBits<6>(codes, out);
+    default: return PackBits<8>(codes, out);
+  }
+}
+
+// The 32 codes of one row of a packed group.
 void UnpackGroup(PackFormat format, const uint8_t* group, int row, uint8_t codes[32]) {
-  for (int i = 0; i < 32; ++i) {
-    const int quad = i / 4, b = 4 * row + i % 4;
-    if (format == PackFormat::kU8) {
-      codes[i] = group[64 * quad + b];
-      continue;
+  const int bits = BitsOf(format);
+  for (int side = 0; side < 2; ++side) {
+    int v[8];
+    for (int j = 0; j < bits; ++j) v[j] = group[64 * j + 4 * row + 2 * side] | group[64 * j + 4 * row + 2 * side + 1] << 8;
+    for (int pair = 0; pair < 16; ++pair) {
+      int code;
+      if (bits == 5 && pair == 15) {
+        code = v[0] >> 15 | v[1] >> 15 << 1 | v[2] >> 15 << 2 | v[3] >> 15 << 3 | v[4] >> 15 << 4;
+      } else if (bits == 6 && pair >= 12) {
+        const int j = pair < 14 ? 0 : 3;
+        code = pair % 2 == 0 ? v[j] >> 12 | ((v[j + 1] >> 12) & 3) << 4 : v[j + 2] >> 12 | v[j + 1] >> 14 << 4;
+      } else {
+        const int per = 16 / bits;  // whole codes of a lane
+        code = (v[pair / per] >> (pair % per * bits)) & ((1 << bits) - 1);
+      }
+      codes[2 * pair + side] = static_cast<uint8_t>(code);
     }
-    int code = quad < 4 ? group[64 * quad + b] & 15 : group[64 * (quad - 4) + b] >> 4;
-    if (CodeBytes(format) == 320) code |= ((group[256 + b] >> quad) & 1) << 4;
-    if (CodeBytes(format) == 384) code |= ((group[256 + 64 * (quad / 4) + b] >> (2 * (quad % 4))) & 3) << 4;
-    codes[i] = static_cast<uint8_t>(code);
   }
 }
 

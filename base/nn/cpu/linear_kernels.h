@@ -1,20 +1,23 @@
 // base/nn/cpu/linear_kernels.h: packed forms of a weight matrix and the table of kernels, one per CPU target.
 // Private to base/nn; kept free of standard headers but <cstdint>, because target files include it.
 //
-// Packed form   Rows go in panels of 16 (the last one padded with zeros), columns in groups of 32. Inside a panel,
-//               64 bytes hold 16 rows x 4 columns ("a quad"), so that one dot-product instruction feeds 16 rows and
-//               no sum ever crosses lanes. Codes are unsigned and stay at their own width:
-//                 4 bits: 4 x 64 B a group; byte b of vector j holds quad j low, quad j + 4 high
-//                 5 bits: the same and 64 B more; bit i of byte b is the fifth bit of quad i
-//                 6 bits: the same and 128 B more; bits 2i of vector j are the high pair of quad 4 j + i
-//                 8 bits: 8 x 64 B (signed bytes plus 128)
+// Packed form   Rows go in panels of 16 (the last one padded with zeros), columns in groups of 32, that is 16 pairs.
+//               A vector is 64 bytes: 16 rows x the even and the odd column of a pair, 16 bits each, so that one
+//               instruction multiplies a pair of 16 rows and no sum ever crosses lanes. Codes are unsigned and stay at
+//               their own width; the 16 bits of vector j hold the codes of several pairs:
+//                 4 bits: 4 vectors; pairs 4 j .. 4 j + 3 from the lowest bit on
+//                 5 bits: 5 vectors; pairs 3 j .. 3 j + 2; the top bit is bit j of pair 15
+//                 6 bits: 6 vectors; pairs 2 j, 2 j + 1; the top four bits are a share of pairs 12 .. 15: of vectors 0, 2,
+//                         3, 5 the low four bits of one, of vectors 1 and 4 the high two bits of two of them
+//                 8 bits: 8 vectors; pairs 2 j, 2 j + 1 (signed bytes plus 128)
 //               After the codes of all groups come the scales, 16 rows side by side:
 //                 plain: fp16 d;   minimum: fp16 d, fp16 m;
 //                 super: each 256 columns fp16 d, fp16 dmin, then 8 x (u8 scale, u8 minimum);
 //                 six:   each 256 columns fp16 d, then 16 x int8 scale (one per 16 columns)
-// Activations   A block of T tokens; each group of 32 columns is 64 T bytes: int8 [8 quads][T][4], then rows of T:
+// Activations   A block of T tokens; each group of 32 columns is 96 T bytes: int16 [16 pairs][T][2], then rows of T:
 //               float d, float d * sum, int32 -8 sum, -16 sum, -128 sum, -32 sum(first 16), -32 sum(last 16), 0.
-//               The negative sums start the integer accumulators: the codes' zero point costs nothing.
+//               The negative sums start the integer accumulators: the codes' zero point costs nothing. A group's
+//               greatest value is 32767: rounding is 2^8 times finer than with bytes, and 32 x 255 x 32767 fits int32.
 // Order         For one token and one row every path sums in the same order, so a result does not depend on how
 //               many tokens are computed together.
 #pragma once
@@ -29,27 +32,28 @@ constexpr int kPanelRows = 16;
 constexpr int kMaxDirect = 4;  // up to here the kernel reads the packed form; above, a panel is unpacked first
 constexpr int kMaxTile = 12;
 
-// What a group looks like once unpacked to bytes: 8 quads of 64 B, then one or two rows of 16 float.
-enum class GroupKind : uint8_t { kPlain, kWide, kMin, kHalves };
-constexpr int kGroupKinds = 4;
+// What a group looks like once unpacked: 16 vectors, one a pair, then one or two rows of 16 float.
+enum class GroupKind : uint8_t { kPlain, kMin, kHalves };
+constexpr int kGroupKinds = 3;
+constexpr int64_t kActivationBytes = 96;  // of a group and token
 
 constexpr GroupKind KindOf(PackFormat format) {
   switch (format) {
-    case PackFormat::kU8: return GroupKind::kWide;
     case PackFormat::kU4Min: case PackFormat::kU5Min: case PackFormat::kU4Super: case PackFormat::kU5Super:
       return GroupKind::kMin;
     case PackFormat::kU6Super: return GroupKind::kHalves;
     default: return GroupKind::kPlain;
   }
 }
-constexpr int64_t CodeBytes(PackFormat format) {  // of one group
+constexpr int BitsOf(PackFormat format) {
   switch (format) {
-    case PackFormat::kU5: case PackFormat::kU5Min: case PackFormat::kU5Super: return 320;
-    case PackFormat::kU6Super: return 384;
-    case PackFormat::kU8: return 512;
-    default: return 256;
+    case PackFormat::kU5: case PackFormat::kU5Min: case PackFormat::kU5Super: return 5;
+    case PackFormat::kU6Super: return 6;
+    case PackFormat::kU8: return 8;
+    default: return 4;
   }
 }
+constexpr int64_t CodeBytes(PackFormat format) { return 64 * BitsOf(format); }  // of one group
 constexpr int64_t ScaleBytes(PackFormat format, int64_t groups) {  // of one panel
   switch (format) {
     case PackFormat::kU4Min: case PackFormat::kU5Min: return groups * 64;
@@ -59,9 +63,9 @@ constexpr int64_t ScaleBytes(PackFormat format, int64_t groups) {  // of one pan
   }
 }
 constexpr int64_t UnpackedBytes(GroupKind kind) {
-  return kind == GroupKind::kMin || kind == GroupKind::kHalves ? 640 : 576;
+  return kind == GroupKind::kPlain ? 1088 : 1152;
 }
-// Row of the activation group (after its 8 quads) that starts the accumulators.
+// Row of the activation group (after its 16 pairs) that starts the accumulators.
 constexpr int StartRow(PackFormat format) {
   switch (format) {
     case PackFormat::kU4: return 2;

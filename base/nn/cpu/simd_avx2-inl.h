@@ -7,13 +7,13 @@
 
 namespace {
 
-constexpr int kQuantTile = 4;
-constexpr int kFloatTile = 6;         // 12 accumulators, 2 weights, 1 broadcast of 16 registers
-constexpr bool kWideIsSigned = true;  // DotWide undoes the +128 itself: u8 x s8 would overflow 16 bits
-struct Codes { __m256i a, b; };
+constexpr int kQuantTile = 6;   // 12 integer accumulators, 2 weights, a broadcast and a product of 16 registers
+constexpr int kFloatTile = 6;   // 12 accumulators, 2 weights, 1 broadcast
+struct Codes { __m256i a, b; };  // 16 rows x 2 columns of 16 bits
 struct Ints { __m256i a, b; };
 struct Floats { __m256 a, b; };
 #define SIMD_INLINE inline __attribute__((always_inline))
+#define SIMD_INLINE_LAMBDA __attribute__((always_inline))
 
 SIMD_INLINE const __m256i* At(const void* p, int half) { return static_cast<const __m256i*>(p) + half; }
 SIMD_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
@@ -22,42 +22,29 @@ SIMD_INLINE void StoreCodes(uint8_t* p, Codes v) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(p), v.a);
   _mm256_store_si256(reinterpret_cast<__m256i*>(p) + 1, v.b);
 }
-SIMD_INLINE Codes And(Codes v, int mask) {
-  const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
-  return {_mm256_and_si256(v.a, m), _mm256_and_si256(v.b, m)};
+// kBits bits of each 16-bit lane from bit kFrom on.
+template <int kFrom, int kBits>
+SIMD_INLINE __m256i FieldOf(__m256i v) {
+  if constexpr (kFrom > 0) v = _mm256_srli_epi16(v, kFrom);
+  if constexpr (kFrom + kBits < 16) v = _mm256_and_si256(v, _mm256_set1_epi16((1 << kBits) - 1));
+  return v;
 }
-SIMD_INLINE Codes LowNibbles(Codes v) { return And(v, 15); }
-SIMD_INLINE Codes HighNibbles(Codes v) { return And({_mm256_srli_epi16(v.a, 4), _mm256_srli_epi16(v.b, 4)}, 15); }
-template <int kFrom, int kMask>
-SIMD_INLINE Codes MergeHigh(Codes codes, Codes high) {
-  Codes moved = high;
-  if constexpr (kFrom < 4) moved = {_mm256_slli_epi16(high.a, 4 - kFrom), _mm256_slli_epi16(high.b, 4 - kFrom)};
-  if constexpr (kFrom > 4) moved = {_mm256_srli_epi16(high.a, kFrom - 4), _mm256_srli_epi16(high.b, kFrom - 4)};
-  moved = And(moved, kMask << 4);
-  return {_mm256_or_si256(codes.a, moved.a), _mm256_or_si256(codes.b, moved.b)};
+template <int kFrom, int kBits>
+SIMD_INLINE Codes Field(Codes v) { return {FieldOf<kFrom, kBits>(v.a), FieldOf<kFrom, kBits>(v.b)}; }
+// codes | ((v >> kShift) & (kMask << kTo))
+template <int kShift, int kTo, int kMask>
+SIMD_INLINE Codes Merge(Codes codes, Codes v) {
+  const __m256i mask = _mm256_set1_epi16(kMask << kTo);
+  return {_mm256_or_si256(codes.a, _mm256_and_si256(_mm256_srli_epi16(v.a, kShift), mask)),
+          _mm256_or_si256(codes.b, _mm256_and_si256(_mm256_srli_epi16(v.b, kShift), mask))};
 }
 SIMD_INLINE Ints SplatInt(const int32_t* p) { return {_mm256_set1_epi32(*p), _mm256_set1_epi32(*p)}; }
 SIMD_INLINE Ints ZeroInts() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-SIMD_INLINE Ints AddInts(Ints a, Ints b) { return {_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b)}; }
-// Codes of at most 63: 2 x 63 x 127 fits 16 bits.
-SIMD_INLINE Ints Dot(Ints acc, Codes w, const int8_t* x4) {
-  int32_t quad;
-  __builtin_memcpy(&quad, x4, 4);
-  const __m256i x = _mm256_set1_epi32(quad), one = _mm256_set1_epi16(1);
-  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(w.a, x), one)),
-          _mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(w.b, x), one))};
-}
-// |w| x (x with the sign of w): 2 x 128 x 127 just fits 16 bits.
-SIMD_INLINE __m256i DotSigned(__m256i acc, __m256i w, __m256i x) {
-  w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-  const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
-}
-SIMD_INLINE Ints DotWide(Ints acc, Codes w, const int8_t* x4) {
-  int32_t quad;
-  __builtin_memcpy(&quad, x4, 4);
-  const __m256i x = _mm256_set1_epi32(quad);
-  return {DotSigned(acc.a, w.a, x), DotSigned(acc.b, w.b, x)};
+SIMD_INLINE Ints Dot(Ints acc, Codes w, const int16_t* x2) {
+  int32_t pair;
+  __builtin_memcpy(&pair, x2, 4);
+  const __m256i x = _mm256_set1_epi32(pair);
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, x)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, x))};
 }
 SIMD_INLINE Floats ToFloats(Ints v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
 SIMD_INLINE Floats LoadFloats(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }

@@ -9,34 +9,34 @@ namespace {
 
 constexpr int kQuantTile = 12;         // 12 integer + 12 float accumulators, 4 registers to spare
 constexpr int kFloatTile = 12;         // x 2 panels = 24 accumulators
-constexpr bool kWideIsSigned = false;  // DotWide takes the codes unsigned
-using Codes = __m512i;
+using Codes = __m512i;                 // 16 rows x 2 columns of 16 bits
 using Ints = __m512i;
 using Floats = __m512;
 #define SIMD_INLINE inline __attribute__((always_inline))
+#define SIMD_INLINE_LAMBDA __attribute__((always_inline))
 
 SIMD_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 SIMD_INLINE Codes LoadCodes(const uint8_t* p) { return _mm512_load_si512(p); }
 SIMD_INLINE void StoreCodes(uint8_t* p, Codes v) { _mm512_store_si512(p, v); }
-SIMD_INLINE Codes LowNibbles(Codes v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-SIMD_INLINE Codes HighNibbles(Codes v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
-// codes | (bits `kFrom`.. of each byte of `high`, masked, moved to bit 4).
-template <int kFrom, int kMask>
-SIMD_INLINE Codes MergeHigh(Codes codes, Codes high) {
-  Codes moved = high;
-  if constexpr (kFrom < 4) moved = _mm512_slli_epi16(high, 4 - kFrom);
-  if constexpr (kFrom > 4) moved = _mm512_srli_epi16(high, kFrom - 4);
-  return _mm512_ternarylogic_epi32(codes, moved, _mm512_set1_epi8(static_cast<char>(kMask << 4)), 0xf8);  // a | b & c
+// kBits bits of each 16-bit lane from bit kFrom on.
+template <int kFrom, int kBits>
+SIMD_INLINE Codes Field(Codes v) {
+  if constexpr (kFrom > 0) v = _mm512_srli_epi16(v, kFrom);
+  if constexpr (kFrom + kBits < 16) v = _mm512_and_si512(v, _mm512_set1_epi16((1 << kBits) - 1));
+  return v;
+}
+// codes | ((v >> kShift) & (kMask << kTo))
+template <int kShift, int kTo, int kMask>
+SIMD_INLINE Codes Merge(Codes codes, Codes v) {
+  return _mm512_ternarylogic_epi32(codes, _mm512_srli_epi16(v, kShift), _mm512_set1_epi16(kMask << kTo), 0xf8);
 }
 SIMD_INLINE Ints SplatInt(const int32_t* p) { return _mm512_set1_epi32(*p); }
 SIMD_INLINE Ints ZeroInts() { return _mm512_setzero_si512(); }
-SIMD_INLINE Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-SIMD_INLINE Ints Dot(Ints acc, Codes w, const int8_t* x4) {
-  int32_t quad;
-  __builtin_memcpy(&quad, x4, 4);
-  return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(quad));
+SIMD_INLINE Ints Dot(Ints acc, Codes w, const int16_t* x2) {
+  int32_t pair;
+  __builtin_memcpy(&pair, x2, 4);
+  return _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(pair));
 }
-SIMD_INLINE Ints DotWide(Ints acc, Codes w, const int8_t* x4) { return Dot(acc, w, x4); }
 SIMD_INLINE Floats ToFloats(Ints v) { return _mm512_cvtepi32_ps(v); }
 SIMD_INLINE Floats LoadFloats(const float* p) { return _mm512_load_ps(p); }
 SIMD_INLINE void StoreFloats(float* p, Floats v) { _mm512_storeu_ps(p, v); }

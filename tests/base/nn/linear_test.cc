@@ -41,7 +41,7 @@ std::vector<double> Truth(const std::vector<float>& w, const std::vector<float>&
   return y;
 }
 
-// The plain form of each fast path: activations to int8 in blocks of 32 with an fp16 scale, or everything to bf16.
+// The plain form of each fast path: activations to 16 bits in blocks of 32, or everything to bf16.
 std::vector<float> NaiveActivations(DType type, std::vector<float> x) {
   if (type <= DType::kBF16) {
     for (float& v : x) v = ToFloat(ToBf16(v));
@@ -50,8 +50,8 @@ std::vector<float> NaiveActivations(DType type, std::vector<float> x) {
   for (size_t i = 0; i < x.size(); i += 32) {
     float peak = 0;
     for (size_t j = 0; j < 32; ++j) peak = std::max(peak, std::abs(x[i + j]));
-    const float d = peak / 127, rounded = ToFloat(ToFp16(d));
-    for (size_t j = 0; j < 32; ++j) x[i + j] = d == 0 ? 0 : std::nearbyint(x[i + j] / d) * rounded;
+    const float d = peak / 32767;
+    for (size_t j = 0; j < 32; ++j) x[i + j] = d == 0 ? 0 : std::nearbyint(x[i + j] / d) * d;
   }
   return x;
 }
