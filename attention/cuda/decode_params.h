@@ -1,0 +1,34 @@
+// attention/cuda/decode_params.h: what the decode kernels are launched with; plain numbers and pointers, no headers.
+#pragma once
+
+namespace lectern::attention {
+
+// Work is counted in units: 16 keys of one (sequence, KV head) row, which are contiguous in a page.
+constexpr int kUnitKeys = 16;
+
+struct DecodeParams {
+  const void* q;   // [batch, q_head, D]
+  void* out;       // [batch, q_head, D]
+  float* lse;      // [batch, q_head] or null
+  const char* k;   // page, head and slot as the strides say; slots are D elements apart
+  const char* v;
+  long long k_page_bytes, k_head_bytes, v_page_bytes, v_head_bytes;
+  const int* page_table;
+  const int* lengths;
+  const int* ids;     // block-sparse only
+  const int* counts;
+  float* part_out;    // [slot, group, D]
+  float* part_stats;  // [slot, group, 2]: peak, sum
+  unsigned* counters; // [row], zero between launches
+  int page_table_stride, batch, kv_heads, group;
+  int capacity, block_units;
+  unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units
+  int chunk_units;    // fixed chunks; 0: stream-K
+  int min_units;      // of a CTA, before another joins in
+  float scale_log2;   // scores to units of log2
+  float cap_in, cap_out;  // soft cap: score = cap_out * tanh(score * cap_in), in units of log2
+};
+
+inline unsigned DivideMagic(int d) { return d <= 1 ? 0u : static_cast<unsigned>((0x100000000ull + d - 1) / d); }
+
+}  // namespace lectern::attention

@@ -1,0 +1,176 @@
+#include "attention/cuda/launch.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "attention/cuda/append.cuh"
+#include "attention/cuda/select.cuh"
+
+namespace lectern::attention::cuda {
+
+extern const DecodeEntry kDecodeD128[4], kDecodeD128W4[2], kDecodeD64[4], kDecodeWide[4], kDecodeSoftCap[4], kDecodePtx80[4];
+
+namespace {
+
+struct Table {
+  const DecodeEntry* entries;
+  int count;
+};
+// In the order of preference.
+const Table kTables[] = {{kDecodeD128, 4}, {kDecodeD128W4, 2}, {kDecodeD64, 4},
+                         {kDecodeWide, 4}, {kDecodeSoftCap, 4}, {kDecodePtx80, 4}};
+constexpr int kSharedLimit = 227 * 1024;
+constexpr int kSelectCtas = 8;
+
+long long Up(long long x, long long to) { return (x + to - 1) / to * to; }
+
+int Shared(const DecodeEntry& e, int rows) { return e.fixed_bytes + std::max(e.few_bytes, 4 * (rows + 1)); }
+
+const DecodeEntry* Find(const DecodeProblem& p, bool sparse) {
+  const int tiles = p.group > 8 ? 2 : 1;
+  int skip = p.variant;
+  for (const Table& table : kTables) {
+    for (int i = 0; i < table.count; ++i) {
+      const DecodeEntry& e = table.entries[i];
+      if (e.d != p.d || e.row_tiles != tiles || e.sparse != sparse || e.soft_cap != p.soft_cap || e.form != p.form ||
+          Shared(e, p.rows) > kSharedLimit) {
+        continue;
+      }
+      if (skip-- == 0) return &e;
+    }
+  }
+  return nullptr;
+}
+
+cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int cluster, bool programmatic, void* params,
+                   void* stream) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared;
+  config.stream = static_cast<cudaStream_t>(stream);
+  cudaLaunchAttribute attributes[2];
+  config.attrs = attributes;
+  if (cluster > 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+    ++config.numAttrs;
+  }
+  if (programmatic) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs].val.programmaticStreamSerializationAllowed = 1;
+    ++config.numAttrs;
+  }
+  void* args[] = {params};
+  return cudaLaunchKernelExC(&config, kernel, args);
+}
+
+template <int kD>
+const void* SelectFor(ScoreKind kind, int* shared, int max_blocks) {
+  switch (kind) {
+#define LECTERN_KIND(name)                                                                          \
+  case ScoreKind::name:                                                                             \
+    *shared = SelectShape<kD, ScoreKind::name, kSelectCtas>::SharedBytes(max_blocks);               \
+    return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::name, kSelectCtas>);
+    LECTERN_KIND(kGateQuery)
+    LECTERN_KIND(kGateProject)
+    LECTERN_KIND(kResa)
+    LECTERN_KIND(kQuest)
+#undef LECTERN_KIND
+  }
+  return nullptr;
+}
+
+const void* SelectFor(int d, ScoreKind kind, int max_blocks, int* shared) {
+  return d == 128 ? SelectFor<128>(kind, shared, max_blocks) : d == 64 ? SelectFor<64>(kind, shared, max_blocks) : nullptr;
+}
+
+}  // namespace
+
+const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
+  if (p.d != 64 && p.d != 128) return "the CUDA kernels serve head widths of 64 and 128";
+  if (p.group < 1 || p.group > 16) return "the CUDA kernels serve 1 to 16 query heads a KV head";
+  if (p.chunk_keys % kUnitKeys != 0) return "fixed chunks must be a multiple of 16 keys";
+  choice->dense = Find(p, false);
+  choice->sparse = Find(p, true);
+  if (choice->dense == nullptr) return "no compiled CUDA kernel fits these heads, this soft cap and so many rows";
+  for (const DecodeEntry* e : {choice->dense, choice->sparse}) {
+    if (e == nullptr) continue;
+    if (cudaFuncSetAttribute(e->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shared(*e, p.rows)) != cudaSuccess) {
+      return "the device cannot run this kernel, or lacks the shared memory for it";
+    }
+  }
+  choice->grid = Multiprocessors();
+  const long long units = p.rows * ((p.max_keys + p.chunk_keys) / kUnitKeys + 1);
+  if (units * choice->grid >= 1LL << 31) return "rows times keys is too large for one launch";
+  choice->chunk_units = static_cast<int>(p.chunk_keys / kUnitKeys);
+  choice->min_units = 4;  // 64 keys: below that, merging costs more than another CTA brings
+  choice->slots = 2LL * choice->grid;
+  if (p.chunk_keys > 0) choice->slots = p.rows * ((p.max_keys + p.chunk_keys - 1) / p.chunk_keys + 1);
+  choice->stats_at = Up(choice->slots * p.group * p.d * 4, 256);
+  choice->counters_at = choice->stats_at + Up(choice->slots * p.group * 8, 256);
+  choice->workspace_bytes = choice->counters_at + Up(4LL * p.rows, 256);
+  return nullptr;
+}
+
+void BindWorkspace(const DecodeProblem&, const DecodeChoice& choice, void* workspace, DecodeParams* params) {
+  char* base = static_cast<char*>(workspace);
+  params->part_out = reinterpret_cast<float*>(base);
+  params->part_stats = reinterpret_cast<float*>(base + choice.stats_at);
+  params->counters = reinterpret_cast<unsigned*>(base + choice.counters_at);
+  params->chunk_units = choice.chunk_units;
+  params->min_units = choice.min_units;
+  params->heads_magic = DivideMagic(params->kv_heads);
+  params->block_magic = DivideMagic(params->block_units);
+}
+
+int LaunchDecode(const DecodeChoice& choice, const DecodeProblem& problem, const DecodeParams& params, bool sparse,
+                 bool programmatic, void* stream) {
+  const DecodeEntry& e = sparse ? *choice.sparse : *choice.dense;
+  DecodeParams copy = params;
+  return Launch(e.kernel, dim3(choice.grid), e.warps * 32, Shared(e, problem.rows), 1, programmatic, &copy, stream);
+}
+
+const char* WhyNoSelect(int d, int group, ScoreKind kind, long long max_blocks) {
+  if (d != 64 && d != 128) return "the CUDA selectors serve head widths of 64 and 128";
+  if (group > 16 || (kind == ScoreKind::kQuest && group > 8)) return "the CUDA selectors serve 16 query heads a KV head, Quest 8";
+  if (max_blocks > 40960) return "the CUDA selectors serve 40960 blocks a sequence";
+  int shared = 0;
+  const void* kernel = SelectFor(d, kind, static_cast<int>(max_blocks), &shared);
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) != cudaSuccess) {
+    return "the device cannot run this kernel, or lacks the shared memory for it";
+  }
+  return nullptr;
+}
+
+int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream) {
+  int shared = 0;
+  const void* kernel = SelectFor(d, kind, params.max_blocks, &shared);
+  SelectParams copy = params;
+  const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
+  return Launch(kernel, dim3(rows * kSelectCtas), kSelectThreads, shared, kSelectCtas, programmatic, &copy, stream);
+}
+
+int LaunchAppend(const AppendParams& params, int d, bool programmatic, void* stream) {
+  const void* kernel = d == 128 ? reinterpret_cast<const void*>(&AppendKernel<128>)
+                                : reinterpret_cast<const void*>(&AppendKernel<64>);
+  AppendParams copy = params;
+  const dim3 grid(static_cast<unsigned>(params.kv_heads), static_cast<unsigned>(params.batch));
+  return Launch(kernel, grid, kAppendWarps * 32, 0, 1, programmatic, &copy, stream);
+}
+
+int ClearBytes(void* at, long long bytes, void* stream) {
+  return cudaMemsetAsync(at, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream));
+}
+
+int Multiprocessors() {
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+}
+
+const char* ErrorName(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+
+}  // namespace lectern::attention::cuda

@@ -1,0 +1,246 @@
+#include "attention/cuda/plan_cuda.h"
+
+#include <cmath>
+
+#include "attention/cuda/launch.h"
+
+namespace lectern::attention::cuda {
+namespace {
+
+DecodeProblem ToProblem(const AttentionPlan& plan) {
+  const Problem& p = plan.problem;
+  return {.d = static_cast<int>(p.key_width), .group = static_cast<int>(plan.group()),
+          .rows = static_cast<int>(p.max_batch * p.k_heads), .max_keys = p.max_keys,
+          .soft_cap = plan.variant.soft_cap > 0, .form = plan.cuda.form == CudaForm::kSm80 ? 1 : 0,
+          .chunk_keys = plan.cuda.fixed_chunk_keys};
+}
+
+absl::Status FromCuda(int error, const char* what) {
+  if (error == 0) return absl::OkStatus();
+  return Internal(what, ": ", ErrorName(error));
+}
+
+absl::Status CheckView(const char* name, const KvView& view, int64_t heads, int64_t width) {
+  if (view.layout != BlockLayout::kRows || view.type != DType::kBF16) {
+    return NotSupported("the CUDA kernels need ", name, " in rows of BF16");
+  }
+  if (view.heads != heads || view.width != width || view.slot_stride != width || view.page_stride % 8 != 0 ||
+      view.head_stride % 8 != 0) {
+    return InvalidArgument(name, " must have ", heads, " heads of width ", width,
+                           ", slots one row apart, strides a multiple of 8 elements");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDescriptors(const DescriptorView& view, int64_t width) {
+  if (view.type != DType::kBF16) return NotSupported("the CUDA kernels need descriptors in BF16");
+  if (view.width != width || view.base == nullptr) return InvalidArgument("descriptors must have width ", width, ", got ", view.width);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant, const Device& device) {
+  if (p.layout != BlockLayout::kRows) return NotSupported("the CUDA kernels need K and V blocks in rows");
+  if (p.kv_type != DType::kBF16) return NotSupported("the CUDA kernels store K and V as BF16, not ", DTypeName(p.kv_type));
+  if (p.k_heads != p.v_heads) {
+    return NotSupported("the CUDA kernels need as many K heads as V heads, got ", p.k_heads, " and ", p.v_heads);
+  }
+  if (p.key_width != p.value_width) {
+    return NotSupported("the CUDA kernels need one width for keys and values, got ", p.key_width, " and ", p.value_width);
+  }
+  if (p.q_heads % p.k_heads != 0) {
+    return NotSupported("query heads must be a multiple of KV heads, got ", p.q_heads, " and ", p.k_heads);
+  }
+  if (variant.mask.kind == MaskKind::kSlidingWindow) return NotSupported("the CUDA decode kernels have no sliding window");
+  AttentionPlan plan{.problem = p, .variant = variant, .device = DeviceKind::kCuda};
+  if (plan.variant.scale == 0) plan.variant.scale = 1 / std::sqrt(static_cast<float>(p.key_width));
+  plan.cuda.fixed_chunk_keys = device.fixed_chunk_keys;
+  plan.cuda.programmatic_launch = device.programmatic_launch;
+  plan.cuda.form = device.form;
+  if (Multiprocessors() == 0) return Unavailable("no CUDA device");
+  DecodeChoice choice;
+  if (const char* why = ChooseDecode(ToProblem(plan), &choice)) {
+    return NotSupported(why, " (head width ", p.key_width, ", ", plan.group(), " query heads a KV head, ",
+                        p.max_batch * p.k_heads, " rows)");
+  }
+  plan.cuda.num_blocks = choice.grid;
+  plan.cuda.num_threads = choice.dense->warps * 32;
+  plan.cuda.stages = choice.dense->stages;
+  plan.cuda.rows = p.max_batch * p.k_heads;
+  plan.cuda.shared_bytes = choice.dense->fixed_bytes;
+  plan.workspace_bytes = choice.workspace_bytes;
+  return plan;
+}
+
+std::string Explain(const AttentionPlan& plan) {
+  const CudaSchedule& c = plan.cuda;
+  return internal::Concat("kernel decode_", c.form == CudaForm::kSm80 ? "ptx80" : "sm90", "_hd", plan.problem.key_width,
+                          "_bf16, grid ", c.num_blocks, " x ", c.num_threads, " threads, ", c.stages,
+                          " stages of 16 keys a warp, ", c.shared_bytes, " bytes shared, split ",
+                          c.fixed_chunk_keys > 0 ? internal::Concat("every ", c.fixed_chunk_keys, " keys") : "stream-K",
+                          ", workspace ", plan.workspace_bytes, " bytes, ", plan.PredictedBytes(1, 0), " bytes a key");
+}
+
+absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds* blocks, const Execution& execution) {
+  const Problem& p = plan.problem;
+  RETURN_IF_ERROR(CheckView("K", step.k, p.k_heads, p.key_width));
+  RETURN_IF_ERROR(CheckView("V", step.v, p.v_heads, p.value_width));
+  if (step.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(step.type));
+  if (static_cast<int64_t>(execution.workspace.size()) < plan.workspace_bytes) {
+    return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", execution.workspace.size());
+  }
+  if (step.batch == 0) return absl::OkStatus();
+  const DecodeProblem problem = ToProblem(plan);
+  DecodeChoice choice;
+  if (const char* why = ChooseDecode(problem, &choice)) return NotSupported(why);
+  if (blocks != nullptr && choice.sparse == nullptr) return NotSupported("no compiled block-sparse CUDA kernel fits this plan");
+  const float log2e = 1.4426950408889634f;
+  DecodeParams params{.q = step.q, .out = step.out, .lse = step.lse, .k = reinterpret_cast<const char*>(step.k.base),
+                      .v = reinterpret_cast<const char*>(step.v.base), .k_page_bytes = step.k.page_stride * 2,
+                      .k_head_bytes = step.k.head_stride * 2, .v_page_bytes = step.v.page_stride * 2,
+                      .v_head_bytes = step.v.head_stride * 2, .page_table = step.page_table, .lengths = step.lengths};
+  if (blocks != nullptr) {
+    params.ids = blocks->ids;
+    params.counts = blocks->counts;
+    params.capacity = static_cast<int>(blocks->capacity);
+    params.block_units = static_cast<int>(blocks->block_tokens / kUnitKeys);
+  }
+  params.page_table_stride = static_cast<int>(step.page_table_stride);
+  params.batch = static_cast<int>(step.batch);
+  params.kv_heads = static_cast<int>(p.k_heads);
+  params.group = static_cast<int>(plan.group());
+  params.scale_log2 = plan.variant.scale * log2e;
+  if (plan.variant.soft_cap > 0) {
+    params.cap_in = plan.variant.scale / plan.variant.soft_cap;
+    params.cap_out = plan.variant.soft_cap * log2e;
+  }
+  BindWorkspace(problem, choice, execution.workspace.data(), &params);
+  return FromCuda(LaunchDecode(choice, problem, params, blocks != nullptr, plan.cuda.programmatic_launch, execution.stream),
+                  "decode");
+}
+
+absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBatch& batch, const BlockIds& blocks,
+                    const Execution& execution) {
+  const Problem& p = plan.problem;
+  if (s.kind == SelectorKind::kOracle) return NotSupported("the CUDA kernels have no oracle selector");
+  if (s.per_head) return NotSupported("the CUDA kernels choose once a group, not per head");
+  if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(batch.type));
+  RETURN_IF_ERROR(CheckDescriptors(batch.descriptors, p.key_width));
+  ScoreKind kind = s.kind == SelectorKind::kResa ? ScoreKind::kResa : ScoreKind::kQuest;
+  SelectParams params{};
+  params.score_scale = s.kind == SelectorKind::kQuest ? 1.0f : 1 / std::sqrt(static_cast<float>(p.key_width));
+  if (s.kind == SelectorKind::kGate) {
+    kind = batch.query_projected ? ScoreKind::kGateQuery : ScoreKind::kGateProject;
+    if (batch.gate == nullptr || batch.gate->width != p.key_width) {
+      return NotSupported("the CUDA gate needs the width of a head, ", p.key_width);
+    }
+    if (!batch.query_projected && batch.gate->type != DType::kBF16) return NotSupported("the CUDA gate needs weights in BF16");
+    params.gate_weights = batch.gate->query_weights;
+    params.gate_norm = batch.gate->query_norm;
+    params.frequencies = batch.gate->frequencies;
+    params.norm_eps = batch.gate->norm_eps;
+    params.rope_scale = batch.gate->rope_scale;
+  }
+  const int64_t max_blocks = NumBlocks(p.max_keys, s.block_tokens);
+  if (const char* why = WhyNoSelect(static_cast<int>(p.key_width), static_cast<int>(plan.group()), kind, max_blocks)) {
+    return NotSupported(why);
+  }
+  if (batch.batch == 0) return absl::OkStatus();
+  params.q = batch.q;
+  params.descriptors = reinterpret_cast<const char*>(batch.descriptors.base);
+  params.page_bytes = batch.descriptors.page_stride * 2;
+  params.head_bytes = batch.descriptors.head_stride * 2;
+  params.block_bytes = batch.descriptors.block_stride * 2;
+  params.page_table = batch.page_table;
+  params.lengths = batch.lengths;
+  params.ids = blocks.ids;
+  params.counts = blocks.counts;
+  params.page_table_stride = static_cast<int>(batch.page_table_stride);
+  params.batch = static_cast<int>(batch.batch);
+  params.kv_heads = static_cast<int>(p.k_heads);
+  params.group = static_cast<int>(plan.group());
+  params.capacity = static_cast<int>(blocks.capacity);
+  params.block_tokens = static_cast<int>(s.block_tokens);
+  params.mode = static_cast<int>(s.mode);
+  params.budget_blocks = static_cast<int>(s.budget_tokens / s.block_tokens);
+  params.ratio_per_mille = static_cast<int>(s.ratio_per_mille);
+  params.min_blocks = static_cast<int>(s.min_blocks);
+  params.first_blocks = static_cast<int>(s.first_blocks);
+  params.last_blocks = static_cast<int>(s.last_blocks);
+  params.dense_below = static_cast<int>(s.dense_below);
+  params.count_forced = s.count_forced;
+  params.zero_placeholder = s.gate_zero_placeholder;
+  params.threshold = s.threshold;
+  params.max_blocks = static_cast<int>(max_blocks);
+  return FromCuda(LaunchSelect(params, static_cast<int>(p.key_width), kind, plan.cuda.programmatic_launch, execution.stream),
+                  "select");
+}
+
+absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config, const Execution& execution) {
+  const Problem& p = plan.problem;
+  RETURN_IF_ERROR(CheckView("K", batch.k, p.k_heads, p.key_width));
+  RETURN_IF_ERROR(CheckView("V", batch.v, p.v_heads, p.value_width));
+  if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take a BF16 projection, not ", DTypeName(batch.type));
+  AppendParams params{};
+  if (config.min_max_block_tokens > 0) {
+    RETURN_IF_ERROR(CheckDescriptors(batch.min_max, p.key_width));
+    params.min_max = reinterpret_cast<char*>(batch.min_max.base);
+    params.min_max_page_bytes = batch.min_max.page_stride * 2;
+    params.min_max_head_bytes = batch.min_max.head_stride * 2;
+    params.min_max_block_bytes = batch.min_max.block_stride * 2;
+    params.min_max_block_tokens = static_cast<int>(config.min_max_block_tokens);
+  }
+  if (config.gate_block_tokens > 0) {
+    RETURN_IF_ERROR(CheckDescriptors(batch.gate_keys, p.key_width));
+    if (batch.gate == nullptr || batch.pool == nullptr || batch.gate->type != DType::kBF16 || batch.gate->width != p.key_width) {
+      return InvalidArgument("gate keys need a pool and a BF16 gate of width ", p.key_width);
+    }
+    params.gate_keys = reinterpret_cast<char*>(batch.gate_keys.base);
+    params.gate_page_bytes = batch.gate_keys.page_stride * 2;
+    params.gate_head_bytes = batch.gate_keys.head_stride * 2;
+    params.gate_block_bytes = batch.gate_keys.block_stride * 2;
+    params.gate_weights = batch.gate->key_weights;
+    params.gate_norm = batch.gate->key_norm;
+    params.gate_frequencies = batch.gate->frequencies;
+    params.gate_norm_eps = batch.gate->norm_eps;
+    params.gate_rope_scale = batch.gate->rope_scale;
+    params.pool = batch.pool;
+    params.committed_pool = batch.committed_pool;
+    params.commit = batch.commit;
+    params.gate_block_tokens = static_cast<int>(config.gate_block_tokens);
+    params.gate_pos_compat = config.gate_pos_compat;
+  }
+  if (batch.batch == 0) return absl::OkStatus();
+  params.qkv = batch.qkv;
+  params.bias = batch.bias;
+  params.q = batch.q;
+  params.gate_q = batch.gate_q;
+  params.k = reinterpret_cast<char*>(batch.k.base);
+  params.v = reinterpret_cast<char*>(batch.v.base);
+  params.k_page_bytes = batch.k.page_stride * 2;
+  params.k_head_bytes = batch.k.head_stride * 2;
+  params.v_page_bytes = batch.v.page_stride * 2;
+  params.v_head_bytes = batch.v.head_stride * 2;
+  params.q_norm = config.q_norm;
+  params.k_norm = config.k_norm;
+  params.norm_eps = config.norm_eps;
+  params.frequencies = config.frequencies;
+  params.rope_scale = config.rope_scale;
+  params.page_table = batch.page_table;
+  params.lengths = batch.lengths;
+  params.page_table_stride = static_cast<int>(batch.page_table_stride);
+  params.batch = static_cast<int>(batch.batch);
+  params.kv_heads = static_cast<int>(p.k_heads);
+  params.group = static_cast<int>(plan.group());
+  return FromCuda(LaunchAppend(params, static_cast<int>(p.key_width), plan.cuda.programmatic_launch, execution.stream), "append");
+}
+
+absl::Status ClearWorkspace(const AttentionPlan& plan, const Execution& execution) {
+  if (static_cast<int64_t>(execution.workspace.size()) < plan.workspace_bytes) {
+    return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", execution.workspace.size());
+  }
+  return FromCuda(ClearBytes(execution.workspace.data(), plan.workspace_bytes, execution.stream), "clear");
+}
+
+}  // namespace lectern::attention::cuda

@@ -1,0 +1,457 @@
+// attention/cuda/select.cuh: scores the blocks of a (sequence, KV head) row and keeps the best, in one launch.
+//
+// Dataflow  grid = kv_head * batch clusters of kCtas. Each CTA scores its share of the blocks: descriptors are in flight
+//           before the query is known. The gate's projection is cut over the CTAs by rows of its weights, and the
+//           pieces meet over distributed shared memory. Scores go to rank 0 as order-preserving integers; rank 0 finds
+//           the K-th by an 11-bit radix select and lists what is above it, ascending.
+// Shapes    descriptors: W (gate) or 2 D (minimum, maximum) two-byte elements a block; ids [row, capacity].
+// Bytes     blocks * W * 2 (gate; 4.2 MB at 131072 keys, 8 heads, block 64), twice that for pairs; the gate's weights
+//           group * D * W * 2 a KV head (0.26 MB at 8 x 128 x 128), once a batch from memory and then from L2.
+// Ties      to the lower block. More blocks than `capacity`, or all of them: count kAllBlocks, which is dense.
+#pragma once
+
+#include "attention/cuda/ptx.cuh"
+#include "attention/cuda/select_params.h"
+
+namespace lectern::attention {
+
+__device__ __forceinline__ unsigned OrderedKey(float x) {
+  const unsigned u = __float_as_uint(x);
+  return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
+}
+__device__ __forceinline__ float KeyValue(unsigned key) {
+  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+}
+
+// cos and sin of position * frequency; the angle is reduced in double, so that it holds at any position.
+__device__ __forceinline__ void Rotation(int position, float frequency, float scale, float* c, float* s) {
+  double turns = static_cast<double>(position) * static_cast<double>(frequency) * 0.15915494309189535;
+  turns -= rint(turns);
+  sincospif(2.0f * static_cast<float>(turns), s, c);
+  *c *= scale;
+  *s *= scale;
+}
+
+constexpr int kSelectWarps = 8, kSelectThreads = 256, kDigits = 2048;
+
+// The choice among `keys` by one CTA.
+struct Chooser {
+  const SelectParams& p;
+  unsigned* keys;      // [num_blocks]
+  int* hist;           // [3, kDigits], cleared ahead
+  int* scratch;        // [64]
+  int num_blocks, scored;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  __device__ __forceinline__ bool Forced(int i) const { return i < p.first_blocks || i >= num_blocks - p.last_blocks; }
+  __device__ __forceinline__ bool Candidate(int i) const { return i < scored && !(p.count_forced && Forced(i)); }
+
+  // Sums x over the CTA; *before gets what lower threads hold.
+  __device__ __forceinline__ int Scan(int x, int* before) {
+    int inclusive = x;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int y = __shfl_up_sync(~0u, inclusive, step);
+      if (lane >= step) inclusive += y;
+    }
+    if (lane == 31) scratch[warp] = inclusive;
+    __syncthreads();
+    int all = 0;
+#pragma unroll
+    for (int w = 0; w < kSelectWarps; ++w) {
+      if (w < warp) inclusive += scratch[w];
+      all += scratch[w];
+    }
+    *before = inclusive - x;
+    return all;  // the barrier after the caller's next step keeps the scratch apart
+  }
+
+  // The key of rank `need` among the candidates: all above `*floor` are in, and the first `*ties` that equal it.
+  __device__ __forceinline__ void RadixSelect(int need, unsigned* floor, int* ties) {
+    unsigned mask = 0, value = 0;
+    constexpr int kShift[3] = {21, 10, 0}, kBits[3] = {11, 11, 10};
+#pragma unroll
+    for (int pass = 0; pass < 3; ++pass) {
+      int* bins_of = hist + pass * kDigits;
+      for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+        const unsigned key = keys[i];
+        if ((key & mask) == value && Candidate(i)) atomicAdd(bins_of + (key >> kShift[pass]) % (1u << kBits[pass]), 1);
+      }
+      __syncthreads();
+      constexpr int kEach = kDigits / kSelectThreads;
+      const int high = kDigits - 1 - threadIdx.x * kEach;  // a thread owns bins high, high - 1, ...
+      int bins[kEach], sum = 0;
+#pragma unroll
+      for (int i = 0; i < kEach; i += 4) {
+        const int4 four = *reinterpret_cast<const int4*>(bins_of + high - i - 3);
+        bins[i] = four.w, bins[i + 1] = four.z, bins[i + 2] = four.y, bins[i + 3] = four.x;
+        sum += four.x + four.y + four.z + four.w;
+      }
+      int above;
+      Scan(sum, &above);
+      if (above < need && need <= above + sum) {
+        int i = 0;
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+          if (i == j && need > above + bins[j]) above += bins[j], ++i;
+        }
+        int* found = scratch + 16 + 4 * pass;
+        found[0] = high - i;
+        found[1] = need - above;
+        found[2] = bins_of[high - i];
+      }
+      __syncthreads();
+      const int* found = scratch + 16 + 4 * pass;
+      const unsigned digit = found[0];
+      need = found[1];
+      const bool whole = found[2] == need;
+      value |= digit << kShift[pass];
+      mask |= ((1u << kBits[pass]) - 1) << kShift[pass];
+      if (whole) {  // every key of this prefix is in: the floor lies just below it
+        *floor = value - 1;
+        *ties = 0;
+        return;
+      }
+    }
+    *floor = value;
+    *ties = need;
+  }
+
+  __device__ __forceinline__ float SumExp(float peak) {
+    float sum = 0;
+    for (int i = threadIdx.x; i < scored; i += kSelectThreads) sum += ptx::Exp2((KeyValue(keys[i]) - peak) * 1.4426950408889634f);
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+    float* parts = reinterpret_cast<float*>(scratch);
+    if (lane == 0) parts[warp] = sum;
+    __syncthreads();
+    sum = 0;
+#pragma unroll
+    for (int w = 0; w < kSelectWarps; ++w) sum += parts[w];
+    __syncthreads();
+    return sum;
+  }
+  __device__ __forceinline__ float Peak() {
+    float peak = ptx::kNegInf;
+    for (int i = threadIdx.x; i < scored; i += kSelectThreads) peak = fmaxf(peak, KeyValue(keys[i]));
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, lanes));
+    float* parts = reinterpret_cast<float*>(scratch);
+    if (lane == 0) parts[warp] = peak;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < kSelectWarps; ++w) peak = fmaxf(peak, parts[w]);
+    __syncthreads();
+    return peak;
+  }
+
+  // Which blocks are in: above `floor`, or among the first `ties` that equal it, or forced.
+  __device__ __forceinline__ void Threshold(unsigned* floor, int* ties) {
+    *ties = 0;
+    if (p.mode == 2) {  // softmax probability above the threshold: z > peak + ln(threshold * sum)
+      const float peak = Peak(), sum = SumExp(peak);
+      *floor = p.threshold <= 0.0f ? 0u : OrderedKey(peak + 0.69314718055994531f * log2f(p.threshold * sum));
+      return;
+    }
+    int forced = 0;
+    if (p.count_forced) forced = min(num_blocks, p.first_blocks + p.last_blocks);
+    int candidates = scored;
+    if (p.count_forced) candidates = max(0, min(scored, num_blocks - p.last_blocks) - p.first_blocks);
+    const int need = max(0, Keep() - forced);
+    *floor = need >= candidates ? 0u : ~0u;
+    if (need > 0 && need < candidates) RadixSelect(need, floor, ties);
+  }
+  __device__ __forceinline__ int Keep() const {
+    if (p.mode == 0) return p.budget_blocks;
+    return max(min(p.min_blocks, num_blocks), (p.ratio_per_mille * num_blocks + 999) / 1000);
+  }
+
+  // Writes the list of one row, ascending. Each warp owns a run of blocks.
+  __device__ __forceinline__ void List(unsigned floor, int ties, int* ids, int* count) {
+    const int run = (num_blocks + kSelectThreads - 1) / kSelectThreads * 32, begin = warp * run;
+    const auto state = [&](int i) {  // 1: in; 2: ties with the floor
+      if (i >= num_blocks) return 0;
+      const unsigned key = i < scored ? keys[i] : 0u;
+      if (Forced(i) || (i < scored && key > floor)) return 1;
+      return ties > 0 && i < scored && key == floor ? 2 : 0;
+    };
+    int in = 0, equal = 0;
+    for (int at = 0; at < run; at += 32) {
+      const int s = state(begin + at + lane);
+      in += __popc(__ballot_sync(~0u, s == 1));
+      equal += __popc(__ballot_sync(~0u, s == 2));
+    }
+    if (lane == 0) scratch[warp] = in, scratch[kSelectWarps + warp] = equal;
+    __syncthreads();
+    int total = 0, total_equal = 0;
+    in = equal = 0;
+#pragma unroll
+    for (int w = 0; w < kSelectWarps; ++w) {
+      if (w == warp) in = total, equal = total_equal;
+      total += scratch[w];
+      total_equal += scratch[kSelectWarps + w];
+    }
+    total += min(total_equal, ties);
+    if (total > p.capacity || total == num_blocks) {
+      if (threadIdx.x == 0) *count = -1;
+      return;
+    }
+    const unsigned below = (1u << lane) - 1;
+    for (int at = 0; at < run; at += 32) {
+      const int i = begin + at + lane, s = state(i);
+      const unsigned ins = __ballot_sync(~0u, s == 1), equals = __ballot_sync(~0u, s == 2);
+      const int my_equal = equal + __popc(equals & below);
+      if (s == 1 || (s == 2 && my_equal < ties)) ids[in + __popc(ins & below) + min(my_equal, ties)] = i;
+      in += __popc(ins);
+      equal += __popc(equals);
+    }
+    for (int i = total + threadIdx.x; i < p.capacity; i += kSelectThreads) ids[i] = -1;
+    if (threadIdx.x == 0) *count = total;
+  }
+};
+
+template <int kD, ScoreKind kKind, int kCtas>
+struct SelectShape {
+  static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kSelectWarps) * kD : 0;  // floats
+  static constexpr int SharedBytes(int max_blocks) { return (3 * kDigits + 64 + kPieces + max_blocks) * 4; }
+};
+
+// Sums each of n values over kLanes lanes: afterwards lane `part` of a row holds value part / (kLanes / n) in v[0].
+template <int kLanes, int n>
+__device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
+  int left = n;
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    if (left > 1) {
+      left /= 2;
+#pragma unroll
+      for (int i = 0; i < n / 2; ++i) {
+        if (i < left) {
+          const bool upper = (part & step) != 0;
+          const float keep = upper ? v[i + left] : v[i], send = upper ? v[i] : v[i + left];
+          v[i] = keep + __shfl_xor_sync(~0u, send, step);
+        }
+      }
+    } else {
+      v[0] += __shfl_xor_sync(~0u, v[0], step);
+    }
+  }
+}
+
+// W = D: the gate's width is the head's, as its rotation demands.
+template <int kD, ScoreKind kKind, int kCtas>
+__global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_constant__ SelectParams p) {
+  constexpr bool kPairs = kKind == ScoreKind::kResa || kKind == ScoreKind::kQuest;
+  constexpr int kLanes = kD / 8;                     // that share a row, 16 bytes each
+  constexpr int kRowsAWarp = 32 / kLanes;
+  constexpr int kRowsAPass = kRowsAWarp * kSelectWarps;
+  constexpr int kAhead = 8;                          // passes in flight
+  constexpr int kShare = kLanes / kAhead > 0 ? kLanes / kAhead : 1;
+  constexpr int kHeads = kKind == ScoreKind::kQuest ? 8 : 1;
+  extern __shared__ __align__(16) char shared[];
+  int* hist = reinterpret_cast<int*>(shared);
+  int* scratch = hist + 3 * kDigits;
+  float* pieces = reinterpret_cast<float*>(scratch + 64);
+  unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas>::kPieces);
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % kLanes;
+  const int row = blockIdx.x / kCtas, b = row / p.kv_heads, head = row % p.kv_heads;
+  const int rank = static_cast<int>(ptx::ClusterRank());
+  ptx::LaunchDependents();
+  ptx::ClusterArrive();  // who writes into a neighbour waits for it to have begun
+  const ptx::u64 policy = ptx::EvictFirst();
+  if (rank == 0) {
+    for (int i = threadIdx.x * 4; i < 3 * kDigits; i += 4 * kSelectThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
+  }
+  ptx::WaitForPredecessors();
+  const int length = p.lengths[b];
+  const int num_blocks = (length + p.block_tokens - 1) / p.block_tokens;
+  Chooser chooser{p, keys, hist, scratch, num_blocks, kPairs ? num_blocks : length / p.block_tokens};
+  if (length <= p.dense_below || num_blocks > p.max_blocks || (p.mode != 2 && num_blocks <= chooser.Keep())) {
+    if (rank == 0 && threadIdx.x == 0) p.counts[row] = -1;
+    ptx::ClusterWait();
+    return;  // the whole cluster
+  }
+  const int scored = chooser.scored;
+  const int share = (scored + kCtas - 1) / kCtas, begin = rank * share, end = min(scored, begin + share);
+
+  const int* pages = p.page_table + static_cast<ptx::i64>(b) * p.page_table_stride;
+  uint4 low[kAhead], high[kPairs ? kAhead : 1];
+  const auto load = [&](int base) {
+    int page[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int block = base + i * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
+      page[i] = block < end ? pages[block * p.block_tokens / 64] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int block = base + i * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
+      const char* at = p.descriptors + page[i] * p.page_bytes + head * p.head_bytes +
+                       block * p.block_tokens % 64 / p.block_tokens * p.block_bytes + part * 16;
+      low[i] = high[kPairs ? i : 0] = make_uint4(0, 0, 0, 0);
+      if (block < end) {
+        low[i] = ptx::LoadOnce(at, policy);
+        if (kPairs) high[kPairs ? i : 0] = ptx::LoadOnce(at + kD * 2, policy);
+      }
+    }
+  };
+  const auto unpack = [](const uint4& from, float (&to)[8]) {
+    const ptx::u32 words[4] = {from.x, from.y, from.z, from.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[2 * i] = ptx::Bf16::Low(words[i]), to[2 * i + 1] = ptx::Bf16::High(words[i]);
+  };
+
+  float query[kHeads][8];
+  const char* q = static_cast<const char*>(p.q);
+  if constexpr (kKind == ScoreKind::kGateQuery) {
+    const uint4 packed = *reinterpret_cast<const uint4*>(q + (static_cast<ptx::i64>(row) * kD + part * 8) * 2);
+    load(begin);
+    unpack(packed, query[0]);
+  } else if constexpr (kPairs) {
+    load(begin);
+    const char* at = q + (static_cast<ptx::i64>(row) * p.group * kD + part * 8) * 2;
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) query[h][i] = 0.0f;
+    }
+#pragma unroll
+    for (int h = 0; h < (kKind == ScoreKind::kResa ? 16 : kHeads); ++h) {
+      if (h < p.group) {
+        float x[8];
+        unpack(*reinterpret_cast<const uint4*>(at + h * kD * 2), x);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) query[h % kHeads][i] += x[i];
+      }
+    }
+    if (kKind == ScoreKind::kResa) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) query[0][i] /= static_cast<float>(p.group);
+    }
+  } else {
+    // This CTA's rows of the projection; a row of W elements is read by kLanes lanes.
+    const int rows = p.group * kD, each = (rows + kCtas - 1) / kCtas, first = rank * each, last = min(rows, first + each);
+    const char* weights = static_cast<const char*>(p.gate_weights) + static_cast<ptx::i64>(head) * rows * kD * 2 + part * 16;
+    const ptx::u16* u = reinterpret_cast<const ptx::u16*>(q) + static_cast<ptx::i64>(row) * rows;
+    float sum[8] = {};
+    bool loaded = false;
+    for (int i = first + warp * kRowsAWarp + lane / kLanes; i < last || !loaded; i += 8 * kRowsAPass) {
+      uint4 w[8];
+      ptx::u16 x[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const int at = i + j * kRowsAPass;
+        w[j] = make_uint4(0, 0, 0, 0);
+        x[j] = 0;
+        if (at < last) {
+          w[j] = *reinterpret_cast<const uint4*>(weights + static_cast<ptx::i64>(at) * kD * 2);
+          x[j] = u[at];
+        }
+      }
+      if (!loaded) load(begin);  // behind the weights, which are needed first
+      loaded = true;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        float y[8];
+        unpack(w[j], y);
+        const float input = __uint_as_float(static_cast<ptx::u32>(x[j]) << 16);
+#pragma unroll
+        for (int c = 0; c < 8; ++c) sum[c] += input * y[c];
+      }
+    }
+    float* warps = pieces + kCtas * kD;
+#pragma unroll
+    for (int c = 0; c < 8; ++c) {
+#pragma unroll
+      for (int lanes = kLanes; lanes < 32; lanes *= 2) sum[c] += __shfl_xor_sync(~0u, sum[c], lanes);
+    }
+    if (lane < kLanes) {
+      *reinterpret_cast<float4*>(warps + warp * kD + part * 8) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+      *reinterpret_cast<float4*>(warps + warp * kD + part * 8 + 4) = make_float4(sum[4], sum[5], sum[6], sum[7]);
+    }
+    float cosine[8], sine[8];
+    if (p.frequencies != nullptr) {
+#pragma unroll
+      for (int c = 0; c < 8; ++c) Rotation(length - 1, p.frequencies[(part * 8 + c) % (kD / 2)], p.rope_scale, cosine + c, sine + c);
+    }
+    __syncthreads();
+    ptx::ClusterWait();
+    // Every CTA of the cluster gets every piece.
+    if (threadIdx.x < kD) {
+      const int column = threadIdx.x;
+      float x = 0;
+#pragma unroll
+      for (int w = 0; w < kSelectWarps; ++w) x += warps[w * kD + column];
+      const ptx::u32 mine = ptx::SharedAddress(pieces + rank * kD + column);
+#pragma unroll
+      for (int to = 0; to < kCtas; ++to) ptx::StoreCluster(ptx::MapToRank(mine, to), __float_as_uint(x));
+    }
+    ptx::ClusterArrive();
+    ptx::ClusterWait();
+#pragma unroll
+    for (int c = 0; c < 8; ++c) query[0][c] = 0.0f;
+#pragma unroll
+    for (int r = 0; r < kCtas; ++r) {
+      const float4 a = *reinterpret_cast<const float4*>(pieces + r * kD + part * 8), z = *reinterpret_cast<const float4*>(pieces + r * kD + part * 8 + 4);
+      query[0][0] += a.x, query[0][1] += a.y, query[0][2] += a.z, query[0][3] += a.w;
+      query[0][4] += z.x, query[0][5] += z.y, query[0][6] += z.z, query[0][7] += z.w;
+    }
+    if (p.gate_norm != nullptr) {
+      float squares = 0;
+#pragma unroll
+      for (int c = 0; c < 8; ++c) squares += query[0][c] * query[0][c];
+#pragma unroll
+      for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) squares += __shfl_xor_sync(~0u, squares, lanes);
+      const float inverse = rsqrtf(squares / kD + p.norm_eps);
+#pragma unroll
+      for (int c = 0; c < 8; ++c) query[0][c] *= inverse * p.gate_norm[part * 8 + c];
+    }
+    if (p.frequencies != nullptr) {
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        const float other = __shfl_xor_sync(~0u, query[0][c], kLanes / 2);
+        query[0][c] = query[0][c] * cosine[c] + (part < kLanes / 2 ? -other : other) * sine[c];
+      }
+    }
+  }
+  if constexpr (kKind != ScoreKind::kGateProject) ptx::ClusterWait();
+
+  const ptx::u32 target = ptx::MapToRank(ptx::SharedAddress(keys), 0);
+  for (int base = begin; base < end; base += kAhead * kRowsAPass) {
+    if (base != begin) load(base);
+    float best = ptx::kNegInf;
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      if (h > 0 && h >= p.group) break;
+      float score[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        float a[8], z[8];
+        unpack(low[i], a);
+        if (kPairs) unpack(high[kPairs ? i : 0], z);
+        score[i] = 0;
+#pragma unroll
+        for (int c = 0; c < 8; ++c) score[i] += kPairs ? fmaxf(query[h][c] * a[c], query[h][c] * z[c]) : query[h][c] * a[c];
+      }
+      ReduceAcross<kLanes, kAhead>(score, part);
+      best = fmaxf(best, score[0]);
+    }
+    const int block = base + part / kShare * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
+    if (part % kShare == 0 && block < end) ptx::StoreCluster(target + block * 4, OrderedKey(best * p.score_scale));
+  }
+  ptx::ClusterArrive();
+  ptx::ClusterWait();
+  if (rank != 0) return;
+  if (p.zero_placeholder && scored < num_blocks) {  // the open block takes part with score 0
+    if (threadIdx.x == 0) keys[scored] = OrderedKey(0.0f);
+    ++chooser.scored;
+    __syncthreads();
+  }
+  unsigned floor;
+  int ties;
+  chooser.Threshold(&floor, &ties);
+  chooser.List(floor, ties, p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
+}
+
+}  // namespace lectern::attention

@@ -1,0 +1,112 @@
+"""ctypes over liblectern_attention_c.so: torch tensors in, launches on the current stream out.
+
+    lib = Library("liblectern_attention_c.so")
+    plan = lib.plan(q_heads=32, kv_heads=8, head_dim=128, max_batch=1, max_keys=131072)
+    plan.decode(q, k_pages, v_pages, table, lengths, out)                    # q, out [batch, q_head, d] bf16
+    plan.decode(q, k_pages, v_pages, table, lengths, out, blocks=(ids, counts, 64))
+"""
+import ctypes as C
+import torch
+
+
+class Problem(C.Structure):
+    _fields_ = [("q_heads", C.c_int), ("kv_heads", C.c_int), ("head_dim", C.c_int), ("max_batch", C.c_int), ("max_keys", C.c_longlong),
+                ("fixed_chunk_keys", C.c_longlong), ("scale", C.c_float), ("soft_cap", C.c_float), ("programmatic_launch", C.c_int),
+                ("form", C.c_int), ("variant", C.c_int), ("min_units", C.c_int), ("grid", C.c_int)]
+
+
+class Step(C.Structure):
+    _fields_ = [("q", C.c_void_p), ("out", C.c_void_p), ("lse", C.c_void_p), ("k", C.c_void_p), ("v", C.c_void_p),
+                ("k_page_stride", C.c_longlong), ("k_head_stride", C.c_longlong), ("v_page_stride", C.c_longlong),
+                ("v_head_stride", C.c_longlong), ("page_table", C.c_void_p), ("page_table_stride", C.c_longlong),
+                ("lengths", C.c_void_p), ("batch", C.c_int), ("workspace", C.c_void_p)]
+
+
+class Blocks(C.Structure):
+    _fields_ = [("ids", C.c_void_p), ("counts", C.c_void_p), ("capacity", C.c_int), ("block_tokens", C.c_int)]
+
+
+class Selector(C.Structure):
+    _fields_ = [("kind", C.c_int), ("mode", C.c_int), ("block_tokens", C.c_int), ("budget_blocks", C.c_int), ("ratio_per_mille", C.c_int),
+                ("min_blocks", C.c_int), ("first_blocks", C.c_int), ("last_blocks", C.c_int), ("dense_below", C.c_int), ("count_forced", C.c_int),
+                ("zero_placeholder", C.c_int), ("threshold", C.c_float), ("q", C.c_void_p), ("descriptors", C.c_void_p),
+                ("page_stride", C.c_longlong), ("head_stride", C.c_longlong), ("block_stride", C.c_longlong), ("gate_weights", C.c_void_p),
+                ("gate_norm", C.c_void_p), ("frequencies", C.c_void_p), ("norm_eps", C.c_float), ("rope_scale", C.c_float)]
+
+
+KINDS = {"gate": 0, "gate_project": 1, "resa": 2, "quest": 3}
+MODES = {"tokens": 0, "ratio": 1, "threshold": 2}
+
+
+def stream():
+    return C.c_void_p(torch.cuda.current_stream().cuda_stream)
+
+
+class Library:
+    def __init__(self, path):
+        self.c = C.CDLL(path)
+        self.c.lectern_plan.restype = C.c_void_p
+        self.c.lectern_plan.argtypes = [C.POINTER(Problem), C.c_char_p, C.c_int]
+        self.c.lectern_workspace_bytes.restype = C.c_longlong
+        self.c.lectern_workspace_bytes.argtypes = [C.c_void_p]
+        self.c.lectern_error.restype = C.c_char_p
+        self.c.lectern_explain.argtypes = [C.c_void_p, C.c_char_p, C.c_int]
+        self.c.lectern_clear_workspace.argtypes = [C.c_void_p, C.c_void_p, C.c_void_p]
+        self.c.lectern_decode.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Blocks), C.c_void_p]
+        self.c.lectern_select.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Selector), C.POINTER(Blocks), C.c_void_p]
+
+    def check(self, error):
+        if error != 0:
+            raise RuntimeError(self.c.lectern_error(error).decode())
+
+    def plan(self, **k):
+        return Plan(self, **k)
+
+
+class Plan:
+    def __init__(self, lib, q_heads, kv_heads, head_dim, max_batch, max_keys, programmatic=True, **k):
+        why = C.create_string_buffer(256)
+        p = Problem(q_heads=q_heads, kv_heads=kv_heads, head_dim=head_dim, max_batch=max_batch, max_keys=max_keys,
+                    programmatic_launch=int(programmatic), **k)
+        self.lib, self.handle = lib, lib.c.lectern_plan(C.byref(p), why, 256)
+        if not self.handle:
+            raise RuntimeError(why.value.decode())
+        self.head_dim = head_dim
+        self.workspace = torch.empty(lib.c.lectern_workspace_bytes(self.handle), dtype=torch.uint8, device="cuda")
+        lib.check(lib.c.lectern_clear_workspace(self.handle, self.workspace.data_ptr(), stream()))
+        torch.cuda.synchronize()
+
+    def explain(self):
+        b = C.create_string_buffer(512)
+        self.lib.c.lectern_explain(self.handle, b, 512)
+        return b.value.decode()
+
+    def _step(self, table, lengths, q=None, k=None, v=None, out=None, lse=None):
+        at = lambda t: t.data_ptr() if t is not None else None
+        s = Step(q=at(q), out=at(out), lse=at(lse), k=at(k), v=at(v), page_table=table.data_ptr(), page_table_stride=table.stride(0),
+                 lengths=lengths.data_ptr(), batch=lengths.numel(), workspace=self.workspace.data_ptr())
+        if k is not None:  # [page, kv_head, 64, d]
+            s.k_page_stride, s.k_head_stride, s.v_page_stride, s.v_head_stride = k.stride(0), k.stride(1), v.stride(0), v.stride(1)
+        return s
+
+    def decode(self, q, k, v, table, lengths, out, lse=None, blocks=None):
+        s = self._step(table, lengths, q, k, v, out, lse)
+        b = None
+        if blocks is not None:
+            ids, counts, size = blocks
+            b = C.byref(Blocks(ids=ids.data_ptr(), counts=counts.data_ptr(), capacity=ids.shape[-1], block_tokens=size))
+        self.lib.check(self.lib.c.lectern_decode(self.handle, C.byref(s), b, stream()))
+        return out
+
+    def select(self, kind, q, descriptors, table, lengths, ids, counts, block_tokens, mode="tokens", budget_blocks=0, ratio_per_mille=100,
+               min_blocks=0, first_blocks=1, last_blocks=1, dense_below=0, count_forced=1, zero_placeholder=0, threshold=0.0,
+               gate_weights=None, gate_norm=None, frequencies=None, norm_eps=1e-6, rope_scale=1.0):
+        """descriptors [page, kv_head, block in page, d or 2 d], any strides."""
+        at = lambda t: t.data_ptr() if t is not None else None
+        sel = Selector(kind=KINDS[kind], mode=MODES[mode], block_tokens=block_tokens, budget_blocks=budget_blocks, ratio_per_mille=ratio_per_mille,
+                       min_blocks=min_blocks, first_blocks=first_blocks, last_blocks=last_blocks, dense_below=dense_below, count_forced=count_forced,
+                       zero_placeholder=zero_placeholder, threshold=threshold, q=q.data_ptr(), descriptors=descriptors.data_ptr(),
+                       page_stride=descriptors.stride(0), head_stride=descriptors.stride(1), block_stride=descriptors.stride(2),
+                       gate_weights=at(gate_weights), gate_norm=at(gate_norm), frequencies=at(frequencies), norm_eps=norm_eps, rope_scale=rope_scale)
+        b = Blocks(ids=ids.data_ptr(), counts=counts.data_ptr(), capacity=ids.shape[-1], block_tokens=block_tokens)
+        self.lib.check(self.lib.c.lectern_select(self.handle, C.byref(self._step(table, lengths)), C.byref(sel), C.byref(b), stream()))

@@ -1,0 +1,274 @@
+// Dense and block-sparse decode on the device, against a naive fp64 kernel that is itself held to the reference.
+#include <gmock/gmock.h>
+
+#include <array>
+#include <cstdlib>
+#include <set>
+
+#include "tests/attention/cuda/fixture.h"
+
+namespace lectern::attention {
+namespace {
+
+TEST(NaiveKernel, EqualsTheReference) {
+  for (const Shape& shape : {Shape{4, 2, 64, {1, 77, 300}}, Shape{7, 1, 128, {65}, 16}, Shape{3, 2, 64, {200, 129}, 64},
+                             Shape{2, 2, 128, {100}, 0, 0, CudaForm::kSm90, 5.0f}}) {
+    const CudaCase c(shape, 11);
+    DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
+    NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
+    const std::vector<double> got = out.Download();
+    std::vector<float> q, want;
+    std::vector<float> want_lse(lse.size());
+    const DecodeBatch step = c.HostStep(&q, &want, want_lse.data());
+    BlockIds blocks{const_cast<int32_t*>(c.ids.data()), const_cast<int32_t*>(c.counts.data()), c.capacity, shape.block_tokens};
+    ReferenceDecode(c.problem, c.plan.variant, step, shape.block_tokens == 0 ? nullptr : &blocks);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-6) << i;
+  }
+}
+
+// A pairwise cover: every pair of values of two factors meets in some case.
+std::vector<std::array<int, 6>> PairwiseCover(const std::array<int, 6>& sizes) {
+  std::set<std::array<int, 4>> open;
+  for (int f = 0; f < 6; ++f) {
+    for (int g = f + 1; g < 6; ++g) {
+      for (int x = 0; x < sizes[f]; ++x) {
+        for (int y = 0; y < sizes[g]; ++y) open.insert({f, g, x, y});
+      }
+    }
+  }
+  Rng rng(1);
+  std::vector<std::array<int, 6>> cases;
+  while (!open.empty()) {
+    std::array<int, 6> best{};
+    int most = -1;
+    for (int attempt = 0; attempt < 60; ++attempt) {
+      std::array<int, 6> c;
+      for (int f = 0; f < 6; ++f) c[f] = static_cast<int>(rng.Below(sizes[f]));
+      auto seed = open.begin();
+      std::advance(seed, rng.Below(static_cast<int64_t>(open.size())));
+      c[(*seed)[0]] = (*seed)[2];
+      c[(*seed)[1]] = (*seed)[3];
+      int covers = 0;
+      for (int f = 0; f < 6; ++f) {
+        for (int g = f + 1; g < 6; ++g) covers += static_cast<int>(open.count({f, g, c[f], c[g]}));
+      }
+      if (covers > most) most = covers, best = c;
+    }
+    for (int f = 0; f < 6; ++f) {
+      for (int g = f + 1; g < 6; ++g) open.erase({f, g, best[f], best[g]});
+    }
+    cases.push_back(best);
+  }
+  return cases;
+}
+
+TEST(CudaDecode, APairwiseCoverOfShapesIsNearTheTruth) {
+  const int groups[] = {1, 2, 4, 5, 7, 8, 16}, widths[] = {64, 128}, batches[] = {1, 3, 16}, blocks[] = {0, 16, 32, 64, 128};
+  const int policies[] = {0, 256, 4096};  // fixed chunks
+  const auto cases = PairwiseCover({7, 2, 3, 8, 5, 3});
+  ASSERT_LE(cases.size(), 150u);
+  RecordProperty("cases", static_cast<int>(cases.size()));
+  uint64_t seed = 100;
+  for (const auto& c : cases) {
+    const int block = blocks[c[4]], b = block == 0 ? 64 : block;
+    const int lengths[] = {1, b - 1, b, b + 1, 2 * b, 1000, 4097, 32768};
+    Shape shape{groups[c[0]], groups[c[0]] == 16 ? 1 : 2, widths[c[1]], {}, block, policies[c[5]]};
+    for (int i = 0; i < batches[c[2]]; ++i) {  // ragged: the length, and fractions of it
+      shape.lengths.push_back(i == 0 ? lengths[c[3]] : i == 1 ? 0 : std::min(lengths[c[3]], 5000) * (i % 5) / 5);
+    }
+    SCOPED_TRACE(::testing::Message() << "group " << shape.group << " d " << shape.d << " batch " << shape.lengths.size() << " length "
+                                      << shape.lengths[0] << " block " << block << " chunk " << shape.fixed_chunk_keys);
+    const CudaCase one(shape, seed++);
+    const absl::Status status = one.Attend();
+    ASSERT_TRUE(status.ok()) << status;
+    ExpectNearTruth(one);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(CudaDecode, EveryLengthAroundPageAndUnitBoundaries) {
+  std::vector<int32_t> lengths;
+  for (int n = 0; n <= 130; ++n) lengths.push_back(n);
+  for (const int n : {255, 256, 257, 511, 512, 513, 1023, 1025, 2047, 2049, 4095, 4096, 4097, 8191, 8193}) lengths.push_back(n);
+  for (const int32_t n : lengths) {
+    SCOPED_TRACE(n);
+    const CudaCase c({4, 2, 128, {n}, 0}, 500 + n);
+    ASSERT_TRUE(c.Attend().ok());
+    ExpectNearTruth(c);
+    if (HasFatalFailure()) return;
+  }
+  Shape all{4, 2, 128, lengths};  // and all of them in one ragged batch
+  const CudaCase c(all, 7);
+  ASSERT_TRUE(c.Attend().ok());
+  ExpectNearTruth(c);
+}
+
+TEST(CudaDecode, SoftCapAndTheFormForOlderCards) {
+  for (const Shape& shape : {Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm90, 5.0f}, Shape{7, 2, 64, {3000, 17}, 64, 0, CudaForm::kSm90, 5.0f},
+                             Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm80}, Shape{8, 2, 128, {3000, 170}, 64, 0, CudaForm::kSm80},
+                             Shape{7, 2, 64, {3000, 17}, 0, 512, CudaForm::kSm80}, Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80}}) {
+    const CudaCase c(shape, 21);
+    const absl::Status status = c.Attend();
+    ASSERT_TRUE(status.ok()) << status;
+    ExpectNearTruth(c);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(CudaDecode, NothingUnselectedIsReadAndPagesMayLieAnywhere) {
+  for (const int64_t block : {16, 64, 128}) {
+    const Shape shape{8, 2, 128, {5000, 333, 64}, block};
+    const CudaCase clean(shape, 31), poisoned(shape, 31, /*poison_unselected=*/true);
+    ASSERT_TRUE(clean.Attend().ok());
+    ASSERT_TRUE(poisoned.Attend().ok());
+    const std::vector<uint16_t> a = clean.Output(), b = poisoned.Output();
+    EXPECT_EQ(a, b);
+    for (const uint16_t x : a) ASSERT_TRUE(std::isfinite(ToFloat(bf16{x})));
+  }
+  const Shape shape{4, 2, 128, {2000, 70}};
+  CudaCase c(shape, 32);
+  ASSERT_TRUE(c.Attend().ok());
+  const std::vector<uint16_t> before = c.Output();
+  // Two pages change places, in the pools and in the table.
+  const int64_t page = 2 * 64 * 128;
+  for (const auto& [i, j] : {std::pair{0, 5}, {3, 20}, {1, 32}}) {
+    const int32_t a = c.table[i], b = c.table[j];
+    for (auto* pool : {&c.k, &c.v}) std::swap_ranges(pool->begin() + a * page, pool->begin() + (a + 1) * page, pool->begin() + b * page);
+    std::swap(c.table[i], c.table[j]);
+  }
+  c.Upload();
+  ASSERT_TRUE(c.Attend().ok());
+  EXPECT_EQ(before, c.Output());
+}
+
+TEST(CudaDecode, AllBlocksAreTheDenseResult) {
+  Shape shape{8, 2, 128, {4099, 640}};
+  const CudaCase dense(shape, 41);
+  ASSERT_TRUE(dense.Attend().ok());
+  for (const bool listed : {false, true}) {
+    shape.block_tokens = 64;
+    CudaCase sparse(shape, 41);
+    sparse.q = dense.q, sparse.k = dense.k, sparse.v = dense.v, sparse.table = dense.table;
+    for (int64_t row = 0; row < 4; ++row) {
+      const int64_t blocks = NumBlocks(shape.lengths[row / 2], 64);
+      sparse.counts[row] = listed ? static_cast<int32_t>(blocks) : kAllBlocks;
+      for (int64_t i = 0; i < sparse.capacity; ++i) sparse.ids[row * sparse.capacity + i] = i < blocks ? static_cast<int32_t>(i) : -1;
+    }
+    sparse.Upload();
+    ASSERT_TRUE(sparse.Attend().ok());
+    if (listed) {
+      ExpectNearTruth(sparse);
+    } else {
+      EXPECT_EQ(dense.Output(), sparse.Output());
+    }
+  }
+}
+
+TEST(CudaDecode, FixedChunksDoNotDependOnTheBatch) {
+  const Shape shape{4, 2, 128, {3001, 40, 9000, 512}, 0, 512};
+  const CudaCase all(shape, 51);
+  ASSERT_TRUE(all.Attend().ok());
+  const std::vector<uint16_t> together = all.Output();
+  const size_t row = 8 * 128;
+  for (size_t b = 0; b < shape.lengths.size(); ++b) {
+    Shape alone = shape;
+    alone.lengths = {shape.lengths[b]};
+    alone.capacity_keys = all.max_keys;
+    CudaCase one(alone, 52);
+    one.q.assign(all.q.begin() + b * row, all.q.begin() + (b + 1) * row);
+    one.k = all.k, one.v = all.v;
+    one.table.assign(all.table.begin() + b * all.pages_a_row, all.table.begin() + (b + 1) * all.pages_a_row);
+    one.Upload();
+    ASSERT_TRUE(one.Attend().ok());
+    EXPECT_EQ(one.Output(), std::vector<uint16_t>(together.begin() + b * row, together.begin() + (b + 1) * row)) << "sequence " << b;
+  }
+}
+
+TEST(CudaDecode, OneCapturedGraphServesAThousandLengths) {
+  for (const int64_t block : {0, 64}) {
+    Shape shape{4, 4, 128, {6000, 6000}, block};
+    CudaCase c(shape, 61);
+    cudaStream_t stream;
+    ASSERT_CUDA(cudaStreamCreate(&stream));
+    ASSERT_TRUE(c.Attend(stream).ok());
+    ASSERT_CUDA(cudaStreamSynchronize(stream));
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    ASSERT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    ASSERT_TRUE(c.Attend(stream).ok());
+    ASSERT_TRUE(c.Attend(stream).ok());  // a second node, which may begin early
+    ASSERT_CUDA(cudaStreamEndCapture(stream, &graph));
+    ASSERT_CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    Rng rng(62);
+    for (int replay = 0; replay < 1000; ++replay) {
+      const std::vector<int32_t> lengths = {static_cast<int32_t>(rng.Below(6001)), static_cast<int32_t>(rng.Below(300))};
+      c.dlengths.Upload(lengths);
+      if (block > 0) {
+        for (size_t row = 0; row < c.counts.size(); ++row) {
+          const int64_t blocks = NumBlocks(lengths[row / 4], block);
+          c.counts[row] = 0;
+          for (int64_t i = 0; i < blocks; ++i) {
+            if (rng.Below(3) == 0) c.ids[row * c.capacity + c.counts[row]++] = static_cast<int32_t>(i);
+          }
+        }
+        c.dids.Upload(c.ids);
+        c.dcounts.Upload(c.counts);
+      }
+      ASSERT_CUDA(cudaGraphLaunch(exec, stream));
+      ASSERT_CUDA(cudaStreamSynchronize(stream));
+      const std::vector<uint16_t> replayed = c.Output();
+      if (replay % 100 == 0) ExpectNearTruth(c);
+      c.dout.Fill(0xff);
+      ASSERT_TRUE(c.Attend().ok());
+      ASSERT_EQ(replayed, c.Output()) << "replay " << replay;
+    }
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    cudaStreamDestroy(stream);
+  }
+}
+
+TEST(CudaDecode, RepeatedRunsAreBitwiseEqualUnderLoad) {
+  const CudaCase c({8, 8, 128, {20000, 3000, 777}, 64}, 71), dense({8, 8, 128, {20000, 3000, 777}}, 72);
+  ASSERT_TRUE(c.Attend().ok());
+  const std::vector<uint16_t> want = c.Output();
+  ASSERT_TRUE(dense.Attend().ok());
+  const std::vector<uint16_t> want_dense = dense.Output();
+  cudaStream_t busy, stream;
+  ASSERT_CUDA(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
+  ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  DeviceArray<std::byte> from(256 << 20), to(256 << 20);
+  for (int round = 0; round < 200; ++round) {
+    ASSERT_CUDA(cudaMemcpyAsync(to.get(), from.get(), from.size(), cudaMemcpyDeviceToDevice, busy));
+    ASSERT_TRUE(c.Attend(stream).ok());
+    ASSERT_TRUE(dense.Attend(stream).ok());
+    ASSERT_EQ(want, c.Output());
+    ASSERT_EQ(want_dense, dense.Output());
+  }
+  cudaStreamDestroy(busy);
+  cudaStreamDestroy(stream);
+}
+
+TEST(CudaPlan, NamesTheConstraintItCannotServe) {
+  Problem p{.q_heads = 32, .k_heads = 8, .v_heads = 8, .key_width = 128, .value_width = 128, .kv_type = DType::kBF16,
+            .layout = BlockLayout::kRows, .max_keys = 1000};
+  const Device cuda{.kind = DeviceKind::kCuda};
+  EXPECT_TRUE(Plan(p, {}, cuda).ok());
+  EXPECT_THAT(Plan(p, {}, cuda)->Explain(), ::testing::HasSubstr("stream-K"));
+  const auto why = [&](const Problem& problem, const Variant& variant) { return std::string(Plan(problem, variant, cuda).status().message()); };
+  Problem bad = p;
+  bad.key_width = bad.value_width = 96;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("96"));
+  bad = p, bad.v_heads = 16;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("16"));
+  bad = p, bad.value_width = 256;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("256"));
+  bad = p, bad.layout = BlockLayout::kLanes;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("rows"));
+  bad = p, bad.q_heads = 8 * 17;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("17"));
+  EXPECT_THAT(why(p, {.mask = {MaskKind::kSlidingWindow, 5}}), ::testing::HasSubstr("sliding"));
+}
+
+}  // namespace
+}  // namespace lectern::attention

@@ -1,0 +1,224 @@
+// tests/attention/cuda/fixture.h: device memory, and a random paged cache with the step over it.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "attention/attention.h"
+#include "attention/select_reference.h"
+#include "base/rng.h"
+#include "tests/attention/cuda/naive.h"
+
+namespace lectern::attention {
+
+#define ASSERT_CUDA(expr) ASSERT_EQ(expr, cudaSuccess)
+
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  explicit DeviceArray(size_t n) { Resize(n); }
+  explicit DeviceArray(const std::vector<T>& host) { Upload(host); }
+  DeviceArray(DeviceArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  DeviceArray& operator=(DeviceArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~DeviceArray() { cudaFree(data_); }
+  void Resize(size_t n) {
+    if (n == size_) return;
+    cudaFree(data_);
+    size_ = n;
+    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data_), std::max<size_t>(n, 1) * sizeof(T)), cudaSuccess);
+  }
+  void Upload(const std::vector<T>& host) {
+    Resize(host.size());
+    EXPECT_EQ(cudaMemcpy(data_, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice), cudaSuccess);
+  }
+  std::vector<T> Download() const {
+    std::vector<T> host(size_);
+    EXPECT_EQ(cudaMemcpy(host.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), cudaSuccess);
+    return host;
+  }
+  void Fill(int byte) { EXPECT_EQ(cudaMemset(data_, byte, size_ * sizeof(T)), cudaSuccess); }
+  T* get() const { return data_; }
+  size_t size() const { return size_; }
+  std::byte* bytes() const { return reinterpret_cast<std::byte*>(data_); }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct Shape {
+  int64_t group, kv_heads, d;
+  std::vector<int32_t> lengths;
+  int64_t block_tokens = 0;      // 0: dense
+  int64_t fixed_chunk_keys = 0;
+  CudaForm form = CudaForm::kSm90;
+  float soft_cap = 0;
+  int64_t capacity_keys = 0;     // 0: the longest length
+};
+
+// Pages in shuffled order; what no key owns is NaN.
+struct CudaCase {
+  Shape shape;
+  int64_t batch, max_keys, pages_a_row;
+  Problem problem;
+  AttentionPlan plan;
+  std::vector<uint16_t> q, k, v;
+  std::vector<int32_t> table, ids, counts;
+  int64_t capacity = 1;
+  DeviceArray<uint16_t> dq, dk, dv, dout;
+  DeviceArray<float> dlse;
+  DeviceArray<int32_t> dtable, dlengths, dids, dcounts;
+  DeviceArray<std::byte> workspace;
+
+  static constexpr uint16_t kNan = 0x7fff;
+
+  CudaCase(const Shape& s, uint64_t seed, bool poison_unselected = false) : shape(s), batch(static_cast<int64_t>(s.lengths.size())) {
+    Rng rng(seed);
+    max_keys = std::max<int64_t>(s.capacity_keys, std::max(1, *std::max_element(s.lengths.begin(), s.lengths.end())));
+    pages_a_row = NumBlocks(max_keys, kPageSlots);
+    problem = {.q_heads = s.group * s.kv_heads, .k_heads = s.kv_heads, .v_heads = s.kv_heads, .key_width = s.d, .value_width = s.d,
+               .kv_type = DType::kBF16, .layout = BlockLayout::kRows, .max_keys = max_keys, .max_batch = batch};
+    auto made = Plan(problem, {.mask = {MaskKind::kCausal}, .soft_cap = s.soft_cap},
+                     {.kind = DeviceKind::kCuda, .fixed_chunk_keys = s.fixed_chunk_keys, .form = s.form});
+    EXPECT_TRUE(made.ok()) << made.status();
+    plan = *made;
+    const int64_t pages = batch * pages_a_row + 3, page = s.kv_heads * 64 * s.d;
+    std::vector<int32_t> order(pages);
+    std::iota(order.begin(), order.end(), 0);
+    for (int64_t i = pages - 1; i > 0; --i) std::swap(order[i], order[rng.Below(i + 1)]);
+    table.assign(order.begin(), order.begin() + batch * pages_a_row);
+    Choose(rng);
+    k.assign(pages * page, kNan);
+    v.assign(pages * page, kNan);
+    q.resize(batch * problem.q_heads * s.d);
+    const auto normal = [&] { return ToBf16(static_cast<float>(rng.Normal())).bits; };
+    for (uint16_t& x : q) x = normal();
+    for (int64_t b = 0; b < batch; ++b) {
+      for (int64_t key = 0; key < s.lengths[b]; ++key) {
+        for (int64_t h = 0; h < s.kv_heads; ++h) {
+          const bool poison = poison_unselected && !Listed(b, h, key);
+          const int64_t at = ((table[b * pages_a_row + key / 64] * s.kv_heads + h) * 64 + key % 64) * s.d;
+          for (int64_t c = 0; c < s.d; ++c) {
+            const uint16_t x = normal(), y = normal();
+            k[at + c] = poison ? kNan : x;
+            v[at + c] = poison ? kNan : y;
+          }
+        }
+      }
+    }
+    Upload();
+  }
+
+  void Choose(Rng& rng) {
+    if (shape.block_tokens == 0) return;
+    capacity = NumBlocks(max_keys, shape.block_tokens) + 2;
+    ids.assign(batch * shape.kv_heads * capacity, -1);
+    counts.assign(batch * shape.kv_heads, 0);
+    for (int64_t row = 0; row < batch * shape.kv_heads; ++row) {
+      const int64_t blocks = NumBlocks(shape.lengths[row / shape.kv_heads], shape.block_tokens);
+      const double density = static_cast<double>(rng.Below(5)) / 4;  // none to all
+      for (int64_t i = 0; i < blocks; ++i) {
+        if (rng.Uniform() < density) ids[row * capacity + counts[row]++] = static_cast<int32_t>(i);
+      }
+      if (row % 5 == 3) counts[row] = kAllBlocks;
+    }
+  }
+  bool Listed(int64_t b, int64_t h, int64_t key) const {
+    if (shape.block_tokens == 0) return true;
+    const int64_t row = b * shape.kv_heads + h;
+    if (counts[row] < 0) return true;
+    const int32_t* list = ids.data() + row * capacity;
+    return std::binary_search(list, list + counts[row], static_cast<int32_t>(key / shape.block_tokens));
+  }
+  void Upload() {
+    dq.Upload(q);
+    dk.Upload(k);
+    dv.Upload(v);
+    dtable.Upload(table);
+    dlengths.Upload(shape.lengths);
+    dids.Upload(ids);
+    dcounts.Upload(counts);
+    dout.Resize(q.size());
+    dlse.Resize(batch * problem.q_heads);
+    dout.Fill(0xff);
+    dlse.Fill(0xff);
+    if (workspace.size() == 0) {
+      workspace.Resize(plan.workspace_bytes);
+      const absl::Status cleared = ClearWorkspace(plan, Run());
+      EXPECT_TRUE(cleared.ok()) << cleared;
+    }
+  }
+  KvView View(const DeviceArray<uint16_t>& pool) const {
+    return {.base = pool.bytes(), .type = DType::kBF16, .heads = shape.kv_heads, .width = shape.d,
+            .page_stride = shape.kv_heads * 64 * shape.d, .head_stride = 64 * shape.d, .slot_stride = shape.d,
+            .layout = BlockLayout::kRows};
+  }
+  Execution Run(cudaStream_t stream = nullptr) const {
+    return {.stream = stream, .workspace = {workspace.get(), static_cast<size_t>(plan.workspace_bytes)}};
+  }
+  DecodeBatch Step() const {
+    return {.q = dq.get(), .out = dout.get(), .lse = dlse.get(), .type = DType::kBF16, .k = View(dk), .v = View(dv),
+            .page_table = dtable.get(), .page_table_stride = pages_a_row, .lengths = dlengths.get(), .batch = batch};
+  }
+  BlockIds Blocks() const { return {dids.get(), dcounts.get(), capacity, shape.block_tokens}; }
+  absl::Status Attend(cudaStream_t stream = nullptr) const {
+    return shape.block_tokens == 0 ? Decode(plan, Step(), Run(stream)) : SparseDecode(plan, Step(), Blocks(), Run(stream));
+  }
+  std::vector<uint16_t> Output() const {
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess) << cudaGetErrorString(cudaGetLastError());
+    return dout.Download();
+  }
+  NaiveStep NaiveArgs(double* out, double* lse) const {
+    return {dq.get(), dk.get(), dv.get(), out, lse, dtable.get(), dlengths.get(),
+            shape.block_tokens == 0 ? nullptr : dids.get(), dcounts.get(), static_cast<int>(pages_a_row), static_cast<int>(batch),
+            static_cast<int>(problem.q_heads), static_cast<int>(shape.kv_heads), static_cast<int>(shape.d),
+            static_cast<int>(capacity), static_cast<int>(shape.block_tokens), 1 / std::sqrt(static_cast<double>(shape.d)),
+            shape.soft_cap};
+  }
+  // The step again with host pointers, for the reference.
+  DecodeBatch HostStep(std::vector<float>* qf, std::vector<float>* out, float* lse) const {
+    const auto view = [&](const std::vector<uint16_t>& pool) {
+      KvView host = View(dk);
+      host.base = reinterpret_cast<std::byte*>(const_cast<uint16_t*>(pool.data()));
+      return host;
+    };
+    qf->clear();
+    for (const uint16_t x : q) qf->push_back(ToFloat(bf16{x}));
+    out->assign(q.size(), NAN);
+    return {.q = qf->data(), .out = out->data(), .lse = lse, .k = view(k), .v = view(v), .page_table = table.data(),
+            .page_table_stride = pages_a_row, .lengths = shape.lengths.data(), .batch = batch};
+  }
+};
+
+// Against fp64 on the device: the share of elements is all of them. A plain kernel rounds the weights and the output to bf16:
+// 2^-9 of the weights' size each, so a mean over values of unit variance errs by a few 2^-9 at most.
+inline void ExpectNearTruth(const CudaCase& c) {
+  DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
+  NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
+  const std::vector<uint16_t> got = c.Output();
+  const std::vector<float> got_lse = c.dlse.Download();
+  const std::vector<double> want = out.Download(), want_lse = lse.Download();
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double x = ToFloat(bf16{got[i]}), tolerance = 2e-3 + 8e-3 * std::abs(want[i]);
+    ASSERT_NEAR(x, want[i], tolerance) << "element " << i;
+  }
+  for (size_t i = 0; i < got_lse.size(); ++i) {
+    if (std::isinf(want_lse[i])) {
+      ASSERT_EQ(got_lse[i], static_cast<float>(want_lse[i]));
+    } else {
+      ASSERT_NEAR(got_lse[i], want_lse[i], 1e-3);
+    }
+  }
+}
+
+}  // namespace lectern::attention
