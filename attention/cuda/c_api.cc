@@ -41,7 +41,7 @@ LecternPlan* lectern_plan(const LecternProblem* p, char* why, int why_size) {
     return nullptr;
   }
   if (p->min_units > 0) plan->choice.min_units = p->min_units;
-  if (p->grid > 0 && p->grid < plan->choice.grid) plan->choice.grid = p->grid;
+  if (p->max_parts > 0) plan->choice.max_parts = p->max_parts;
   return plan;
 }
 
@@ -53,7 +53,7 @@ int lectern_explain(const LecternPlan* plan, char* text, int size) {
   const std::string s = "decode_hd" + std::to_string(e.d) + "_bf16 grid " + std::to_string(plan->choice.grid) + " warps " +
                         std::to_string(e.warps) + " stages " + std::to_string(e.stages) + " shared " +
                         std::to_string(e.fixed_bytes) + " min_units " +
-                        std::to_string(plan->choice.min_units) + " chunk_units " + std::to_string(plan->choice.chunk_units) +
+                        std::to_string(plan->choice.min_units) + " max_parts " + std::to_string(plan->choice.max_parts) + " chunk_units " + std::to_string(plan->choice.chunk_units) +
                         " bytes_per_key " + std::to_string(4LL * plan->given.kv_heads * plan->given.head_dim);
   Copy(s, text, size);
   return 0;

@@ -1,8 +1,8 @@
 // attention/cuda/decode.cuh: one new query per sequence against its paged keys, all of them or the listed blocks.
 //
-// Dataflow  A unit is 16 keys of one (sequence, KV head) row: contiguous in K and in V. The units of all rows stand in one
-//           line; CTA c of C takes the range [c N / C, (c + 1) N / C), or, with fixed chunks, whole chunks in turn. In
-//           a CTA, warp w takes every kWarps-th unit, through a ring of its own: no barrier stands between loads and
+// Dataflow  A unit is 16 keys of one (sequence, KV head) row: contiguous in K and in V. Up to 32 rows each get CTAs of
+//           their own, in proportion; the units of more rows stand in one line, of which CTA c of C takes the range
+//           [c N / C, (c + 1) N / C); with fixed chunks a CTA takes whole chunks in turn. In a CTA, warp w takes every kWarps-th unit, through a ring of its own: no barrier stands between loads and
 //           products. At the end of a row the warps merge in shared memory; a row that several CTAs share goes through
 //           partial sums in L2, and the CTA that arrives last adds them up, in a fixed order.
 // Products  S^T[16 keys, 8 rows] = K Q^T and O^T[16 d, 8 rows] += V^T P^T, as m16n8k16 with keys (or d) on the side of 16
@@ -12,7 +12,7 @@
 // In flight kWarps rings of kStages units of 64 * D bytes: up to 192 KiB an SM at D = 128, three stages.
 //           (Little's law asks for 24 KiB: 3.1 TB/s x 1 us / 132.)
 // Latency   What counts below 10 MB. Lengths, counts, ids and page table come in one round trip where they are small; the
-//           code is kept short (each step appears once), because a cold instruction costs as much as a cold byte.
+//           code is kept short: a warp alone issues an instruction every four or five cycles.
 // Swizzle   16-byte chunk c of key t lies at chunk c ^ (t % 8): ldmatrix reads eight keys at eight banks.
 #pragma once
 
@@ -25,7 +25,7 @@ namespace lectern::attention {
 template <int kD, int kRowTiles, int kStages, int kWarps>
 struct DecodeShape {
   static constexpr int kThreads = kWarps * 32;
-  static constexpr int kFewRows = 32;                    // up to here each warp counts units by itself
+  static constexpr int kFewRows = 32;                    // up to here a lane knows a row
   static constexpr int kRows = 8 * kRowTiles;            // query heads of a group at most
   static constexpr int kUnitBytes = kUnitKeys * kD * 2;  // of K; as many of V
   static constexpr int kRingBytes = kStages * 2 * kUnitBytes;
@@ -33,11 +33,7 @@ struct DecodeShape {
   static constexpr int kSumsBytes = kWarps * kRows * kMergeStride * 4;
   static constexpr int kStateBytes = kWarps * kRows * 8;
   static constexpr int kFixedBytes = kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (kWarps + 4) * 4;
-  static constexpr int kFewBytes = kWarps * (kFewRows + 1) * 4;
-  static constexpr int SharedBytes(int rows) {
-    const int many = (rows + 1) * 4;
-    return kFixedBytes + (many > kFewBytes ? many : kFewBytes);
-  }
+  static constexpr int SharedBytes(int rows) { return kFixedBytes + (rows + 1) * 4; }
 };
 
 template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
@@ -59,8 +55,9 @@ struct DecodeCta {
   const int* pages;
   ptx::u64 policy;
 
+  int one_row = -1;   // all of this CTA's units are of this row, and counted from its start; -1: not so
   // The units this warp has yet to load: lane i knows the i-th of the present 32.
-  int range_begin, range_end, issued, issue_slot;
+  int range_begin, range_end, mine, issued, issue_slot;
   const char* lane_k;
   const char* lane_v;
   int lane_valid;
@@ -91,41 +88,77 @@ struct DecodeCta {
     return p.chunk_units > 0 ? (units + p.chunk_units - 1) / p.chunk_units * p.chunk_units : units;
   }
 
-  // Copies ids and page table to shared memory where they are small; fills prefix[]; returns the number of units.
-  __device__ __forceinline__ int CountUnits() {
-    const int rows = p.batch * p.kv_heads;
-    if (rows <= Shape::kFewRows) {
-      int x = lane < rows ? UnitsOf(lane) : 0;
-      const int num_ids = kSparse ? rows * p.capacity : 0, num = num_ids + p.batch * p.page_table_stride;
-      if (num * 4 <= Shape::kSumsBytes) {
-        int* staged = reinterpret_cast<int*>(merge);
+  // Copies ids and page table to shared memory where they are small.
+  __device__ __forceinline__ void Stage(int rows) {
+    const int num_ids = kSparse ? rows * p.capacity : 0, num = num_ids + p.batch * p.page_table_stride;
+    if (num * 4 > Shape::kSumsBytes) return;
+    int* staged = reinterpret_cast<int*>(merge);
+    constexpr int kEach = 4;
 #pragma unroll 1
-        for (int base = threadIdx.x; base < num; base += 8 * Shape::kThreads) {
-          int v[8];
+    for (int base = threadIdx.x; base < num; base += kEach * Shape::kThreads) {
+      int v[kEach];
 #pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            const int at = base + i * Shape::kThreads;
-            v[i] = at < num_ids ? p.ids[at] : at < num ? p.page_table[at - num_ids] : 0;
-          }
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            if (base + i * Shape::kThreads < num) staged[base + i * Shape::kThreads] = v[i];
-          }
-        }
-        ids = staged;
-        pages = staged + num_ids;
+      for (int i = 0; i < kEach; ++i) {
+        const int at = base + i * Shape::kThreads;
+        v[i] = at < num_ids ? p.ids[at] : at < num ? p.page_table[at - num_ids] : 0;
       }
-      prefix += warp * (Shape::kFewRows + 1);
 #pragma unroll
-      for (int step = 1; step < 32; step *= 2) {
-        const int y = __shfl_up_sync(~0u, x, step);
-        if (lane >= step) x += y;
+      for (int i = 0; i < kEach; ++i) {
+        if (base + i * Shape::kThreads < num) staged[base + i * Shape::kThreads] = v[i];
       }
-      if (lane == 0) prefix[0] = 0;
-      prefix[lane + 1] = x;
-      __syncthreads();
-      return __shfl_sync(~0u, x, 31);
     }
+    ids = staged;
+    pages = staged + num_ids;
+  }
+
+  // Few rows: each gets CTAs of its own, in proportion to its units. Lane r knows row r.
+  struct Share {
+    int row, begin, end, parts, first_cta;
+  };
+  __device__ __forceinline__ Share FewRows(int rows) {
+    const int n = lane < rows ? UnitsOf(lane) : 0;
+    Stage(rows);
+    int total = n;
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
+    // 1 + floor(n * spare / total) adds up to the grid at most; the factor below 1 keeps rounding on the safe side.
+    const float spare = static_cast<float>(static_cast<int>(gridDim.x) - rows) * 0.99999f;
+    int parts = n == 0 ? 0 : 1 + static_cast<int>(static_cast<float>(n) * spare / static_cast<float>(total));
+    parts = min(min(parts, p.max_parts), (n + p.min_units - 1) / p.min_units);
+    int each = 0;
+    if (parts > 0) {
+      each = (n + parts - 1) / parts;
+      parts = (n + each - 1) / each;
+    }
+    int end = parts;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int y = __shfl_up_sync(~0u, end, step);
+      if (lane >= step) end += y;
+    }
+    const unsigned empty = __ballot_sync(~0u, lane < rows && n == 0);
+    if (blockIdx.x < 32 && (empty >> blockIdx.x & 1) != 0) ZeroRow(blockIdx.x);
+    Share share;
+    share.row = __popc(__ballot_sync(~0u, end <= static_cast<int>(blockIdx.x)));
+    if (share.row >= 32) return share;
+    share.parts = __shfl_sync(~0u, parts, share.row);
+    share.first_cta = __shfl_sync(~0u, end, share.row) - share.parts;
+    each = __shfl_sync(~0u, each, share.row);
+    share.begin = (static_cast<int>(blockIdx.x) - share.first_cta) * each;
+    share.end = min(__shfl_sync(~0u, n, share.row), share.begin + each);
+    __syncthreads();
+    return share;
+  }
+
+  __device__ __forceinline__ void ZeroRow(int row) {
+#pragma unroll 1
+    for (int e = threadIdx.x; e < p.group * kD / 4; e += Shape::kThreads) {
+      Store(row, e / (kD / 4), e % (kD / 4) * 4, make_float4(0.0f, 0.0f, 0.0f, 0.0f), ptx::kNegInf, 0.0f);
+    }
+  }
+
+  // Fills prefix[]; returns the number of units.
+  __device__ __forceinline__ int CountUnits(int rows) {
     int before = 0;
     if (threadIdx.x == 0) prefix[0] = 0;
 #pragma unroll 1
@@ -171,8 +204,8 @@ struct DecodeCta {
     lane_k = p.k;
     lane_v = p.v;
     if (unit < range_end) {
-      const int row = RowOf(unit), b = SequenceOf(row), head = row - b * p.kv_heads;
-      int at = unit - prefix[row];
+      const int row = one_row >= 0 ? one_row : RowOf(unit), b = SequenceOf(row), head = row - b * p.kv_heads;
+      int at = one_row >= 0 ? unit : unit - prefix[row];
       if (kSparse) {
         const int count = p.counts[row];
         if (count >= 0) {
@@ -197,6 +230,10 @@ struct DecodeCta {
   // Starts the copies of this warp's next unit into its slot of the ring. What lies behind the last key becomes zero: it
   // may be anything, and 0 * NaN is NaN.
   __device__ __forceinline__ void Issue() {
+    if (issued >= mine) {
+      ptx::CpAsyncCommit();
+      return;
+    }
     const int from = issued % 32;
     if (from == 0) LookUp(range_begin + warp + (issued + lane) * kWarps);
     ++issued;
@@ -244,11 +281,11 @@ struct DecodeCta {
   __device__ __forceinline__ void Attend(int slot, int valid) {
     const ptx::u32 k = ring + slot * 2 * Shape::kUnitBytes, v = k + Shape::kUnitBytes;
     float s[kRowTiles][2][4] = {};  // two chains, so that products overlap
-    const ptx::u32 k_row = k + lane % 16 * kD * 2;
+    const ptx::u32 k_row = k + lane % 16 * kD * 2 + ((lane / 16) ^ (lane % 8)) * 16;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       ptx::u32 a[4];
-      ptx::LdMatrix4(a, k_row + ((2 * step + lane / 16) ^ (lane % 8)) * 16);
+      ptx::LdMatrix4(a, k_row ^ (step * 32));
 #pragma unroll
       for (int tile = 0; tile < kRowTiles; ++tile) Element::Mma(s[tile][step % 2], a, q[tile][step][0], q[tile][step][1]);
     }
@@ -278,11 +315,11 @@ struct DecodeCta {
       weights[tile][0] = ptx::Transpose8x8(Element::Pack(x[0], x[1]));
       weights[tile][1] = ptx::Transpose8x8(Element::Pack(x[2], x[3]));
     }
-    const ptx::u32 v_row = v + (lane % 8 + lane / 16 * 8) * kD * 2;
+    const ptx::u32 v_row = v + (lane % 8 + lane / 16 * 8) * kD * 2 + ((lane / 8 % 2) ^ (lane % 8)) * 16;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       ptx::u32 a[4];
-      ptx::LdMatrix4Trans(a, v_row + ((2 * step + lane / 8 % 2) ^ (lane % 8)) * 16);
+      ptx::LdMatrix4Trans(a, v_row ^ (step * 32));
 #pragma unroll
       for (int tile = 0; tile < kRowTiles; ++tile) Element::Mma(acc[tile][step], a, weights[tile][0], weights[tile][1]);
     }
@@ -317,31 +354,33 @@ struct DecodeCta {
     }
   }
 
-  // The sum of `count` parts with their statistics, kAhead at a time; load(i, &x, &s) fetches part i.
-  template <int kAhead, class Load>
-  __device__ __forceinline__ static void AddParts(int count, const Load& load, float4* total, float* top, float* sum) {
+  // Adds `count` parts. sums(i) fetches four columns of part i, state(i) its peak and sum: lane i of those that share a
+  // query head fetches the latter, so that the weights are worked out once.
+  template <int kAhead, class Sums, class State>
+  __device__ __forceinline__ void AddParts(int count, const Sums& sums, const State& state, float4* total, float* top, float* sum) {
+    constexpr int kWide = kD / 4 < 32 ? kD / 4 : 32;  // lanes of a query head
+    const int at = lane % kWide;
 #pragma unroll 1
     for (int base = 0; base < count; base += kAhead) {
       float4 x[kAhead];
-      float2 s[kAhead];
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        x[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        s[i] = make_float2(ptx::kNegInf, 0.0f);
-        if (base + i < count) load(base + i, x + i, s + i);
-      }
-      float higher = *top;
+      for (int i = 0; i < kAhead; ++i) x[i] = base + i < count ? sums(base + i) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      const float2 s = at < kAhead && base + at < count ? state(base + at) : make_float2(ptx::kNegInf, 0.0f);
+      float higher = s.x;
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) higher = fmaxf(higher, s[i].x);
-      const float keep = PartWeight(*top, higher);
-      *sum *= keep;
-      total->x *= keep, total->y *= keep, total->z *= keep, total->w *= keep;
+      for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) higher = fmaxf(higher, __shfl_xor_sync(~0u, higher, lanes));
+      higher = fmaxf(*top, __shfl_sync(~0u, higher, 0, kWide));
+      const float keep = PartWeight(*top, higher), weight = PartWeight(s.x, higher);
+      float more = weight * s.y;
+#pragma unroll
+      for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) more += __shfl_xor_sync(~0u, more, lanes);
+      *sum = *sum * keep + __shfl_sync(~0u, more, 0, kWide);
       *top = higher;
+      total->x *= keep, total->y *= keep, total->z *= keep, total->w *= keep;
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const float weight = PartWeight(s[i].x, higher);
-        *sum += weight * s[i].y;
-        total->x += weight * x[i].x, total->y += weight * x[i].y, total->z += weight * x[i].z, total->w += weight * x[i].w;
+        const float w = __shfl_sync(~0u, weight, i, kWide);
+        total->x += w * x[i].x, total->y += w * x[i].y, total->z += w * x[i].z, total->w += w * x[i].w;
       }
     }
   }
@@ -350,19 +389,20 @@ struct DecodeCta {
   // first_slot + i * slot_step, less one from the second part on where `tail_first`.
   __device__ __forceinline__ void FinishSegment(int row, int parts, int slot, int first_slot, int slot_step, bool tail_first) {
     constexpr int kFours = kD / 4;
+    const int num = p.group * kFours, bound = (num + 31) / 32 * 32;  // whole warps: lanes share weights
     __syncthreads();  // the last of the staged ids has been read
     Publish();
     __syncthreads();
 #pragma unroll 1
-    for (int e = threadIdx.x; e < p.group * kFours; e += Shape::kThreads) {
-      const int head = e / kFours, column = e % kFours * 4;
+    for (int e = threadIdx.x; e < bound; e += Shape::kThreads) {
+      const int head = min(e / kFours, p.group - 1), column = e % kFours * 4;
       float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       float top = ptx::kNegInf, sum = 0.0f;
-      const auto load = [&](int w, float4* x, float2* s) {
-        *x = *reinterpret_cast<const float4*>(merge + (w * Shape::kRows + head) * Shape::kMergeStride + column);
-        *s = stats[w * Shape::kRows + head];
-      };
-      AddParts<kWarps>(kWarps, load, &total, &top, &sum);
+      const float* sums = merge + head * Shape::kMergeStride + column;
+      AddParts<kWarps>(
+          kWarps, [&](int w) { return *reinterpret_cast<const float4*>(sums + w * Shape::kRows * Shape::kMergeStride); },
+          [&](int w) { return stats[w * Shape::kRows + head]; }, &total, &top, &sum);
+      if (e >= num) continue;
       if (parts == 1) {
         Store(row, head, column, total, top, sum);
       } else {
@@ -381,48 +421,49 @@ struct DecodeCta {
     __syncthreads();
     if (*last == 0) return;
 #pragma unroll 1
-    for (int e = threadIdx.x; e < p.group * kFours; e += Shape::kThreads) {
-      const int head = e / kFours, column = e % kFours * 4;
+    for (int e = threadIdx.x; e < bound; e += Shape::kThreads) {
+      const int head = min(e / kFours, p.group - 1), column = e % kFours * 4;
       float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       float top = ptx::kNegInf, sum = 0.0f;
-      const auto load = [&](int i, float4* x, float2* s) {
-        const int from = first_slot + i * slot_step - (tail_first && i > 0 ? 1 : 0);
-        const ptx::i64 at = static_cast<ptx::i64>(from) * p.group + head;
-        *x = ptx::LoadL2(reinterpret_cast<const float4*>(p.part_out + at * kD + column));
-        *s = ptx::LoadL2(reinterpret_cast<const float2*>(p.part_stats) + at);
-      };
-      AddParts<16>(parts, load, &total, &top, &sum);
-      Store(row, head, column, total, top, sum);
+      const auto slot_of = [&](int i) { return first_slot + i * slot_step - (tail_first && i > 0 ? 1 : 0); };
+      const float* sums = p.part_out + head * kD + column;
+      const float2* states = reinterpret_cast<const float2*>(p.part_stats) + head;
+      AddParts<16>(
+          parts, [&](int i) { return ptx::LoadL2(reinterpret_cast<const float4*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); },
+          [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); }, &total, &top, &sum);
+      if (e < num) Store(row, head, column, total, top, sum);
     }
   }
 
-  // The units [begin, end) of the line, which may cross rows.
-  __device__ __forceinline__ void Run(int begin, int end, int units, int parts_of_line) {
+  // The units [begin, end): of one row, counted from its start, or of the line, where they may cross rows.
+  __device__ __forceinline__ void Run(int begin, int end, const Share& share, int units, int parts_of_line) {
     range_begin = begin;
     range_end = end;
     issued = issue_slot = 0;
-    const int mine = end - begin > warp ? (end - begin - warp + kWarps - 1) / kWarps : 0;
-    int row = RowOf(begin), stop = min(end, prefix[row + 1]), at = begin, slot = 0;
+    mine = end - begin > warp ? (end - begin - warp + kWarps - 1) / kWarps : 0;
+    int row = one_row >= 0 ? one_row : RowOf(begin), stop = one_row >= 0 ? end : min(end, prefix[row + 1]), at = begin, slot = 0;
     StartRow(row);
 #pragma unroll 1
     for (int done = -kStages;;) {
       if (done >= 0) {
         if (done >= mine || begin + warp + done * kWarps >= stop) {
-          const int row_begin = prefix[row], row_end = prefix[row + 1];
-          int parts, slot_of_part, first, step = 1;
-          if (p.chunk_units > 0) {
-            first = row_begin / p.chunk_units;
-            parts = (row_end - row_begin) / p.chunk_units;
-            slot_of_part = at / p.chunk_units;
-          } else {
-            const auto cta_of = [&](int unit) {  // the plan keeps units * CTAs below 2^31
-              return static_cast<int>((static_cast<ptx::u32>(unit + 1) * parts_of_line - 1) / static_cast<ptx::u32>(units));
-            };
-            const int first_cta = cta_of(row_begin);
-            parts = row_begin >= begin && row_end <= end ? 1 : cta_of(row_end - 1) - first_cta + 1;
-            first = 2 * first_cta + 1;
-            step = 2;
-            slot_of_part = 2 * blockIdx.x + (row_begin >= begin ? 1 : 0);
+          int parts = share.parts, slot_of_part = blockIdx.x, first = share.first_cta, step = 1;
+          if (one_row < 0) {
+            const int row_begin = prefix[row], row_end = prefix[row + 1];
+            if (p.chunk_units > 0) {
+              first = row_begin / p.chunk_units;
+              parts = (row_end - row_begin) / p.chunk_units;
+              slot_of_part = at / p.chunk_units;
+            } else {
+              const auto cta_of = [&](int unit) {  // the plan keeps units * CTAs below 2^31
+                return static_cast<int>((static_cast<ptx::u32>(unit + 1) * parts_of_line - 1) / static_cast<ptx::u32>(units));
+              };
+              const int first_cta = cta_of(row_begin);
+              parts = row_begin >= begin && row_end <= end ? 1 : cta_of(row_end - 1) - first_cta + 1;
+              first = 2 * first_cta + 1;
+              step = 2;
+              slot_of_part = 2 * blockIdx.x + (row_begin >= begin ? 1 : 0);
+            }
           }
           FinishSegment(row, parts, slot_of_part, first, step, step == 2);
           at = stop;
@@ -451,31 +492,45 @@ struct DecodeCta {
   __device__ __forceinline__ void Main() {
     ptx::LaunchDependents();
     ptx::WaitForPredecessors();
-    const int units = CountUnits(), rows = p.batch * p.kv_heads;
+    const int rows = p.batch * p.kv_heads;
+    Share share{};
+    int begin, end, item = blockIdx.x, items, units = 0, busy = 1;
+    const bool few = rows <= Shape::kFewRows && p.chunk_units == 0 && rows <= static_cast<int>(gridDim.x);
+    if (few) {
+      share = FewRows(rows);
+      if (share.row >= 32) return;
+      one_row = share.row;
+      begin = share.begin;
+      end = share.end;
+      items = item + 1;
+    } else {
+      units = CountUnits(rows);
 #pragma unroll 1
-    for (int row = blockIdx.x; row < rows; row += gridDim.x) {  // an empty row is zero
-      if (prefix[row] != prefix[row + 1]) continue;
-#pragma unroll 1
-      for (int e = threadIdx.x; e < p.group * kD / 4; e += Shape::kThreads) {
-        Store(row, e / (kD / 4), e % (kD / 4) * 4, make_float4(0.0f, 0.0f, 0.0f, 0.0f), ptx::kNegInf, 0.0f);
+      for (int row = blockIdx.x; row < rows; row += gridDim.x) {
+        if (prefix[row] == prefix[row + 1]) ZeroRow(row);
       }
+      if (units == 0) return;
+      busy = min(static_cast<int>(gridDim.x), max(1, units / p.min_units));
+      items = p.chunk_units > 0 ? units / p.chunk_units : busy;
     }
-    if (units == 0) return;
-    const int cta = blockIdx.x, step = p.chunk_units > 0 ? gridDim.x : 1 << 30;
-    const int busy = min(static_cast<int>(gridDim.x), max(1, units / p.min_units));
-    const int items = p.chunk_units > 0 ? units / p.chunk_units : busy;
-    const auto start = [&](int i) {
-      if (p.chunk_units > 0) return i * p.chunk_units;
-      return static_cast<int>(static_cast<ptx::u32>(i) * units / static_cast<ptx::u32>(busy));
-    };
 #pragma unroll 1
-    for (int item = cta; item < items; item += step) Run(start(item), start(item + 1), units, busy);
+    for (; item < items; item += p.chunk_units > 0 ? gridDim.x : 1 << 30) {
+      if (!few) {
+        const auto start = [&](int i) {
+          if (p.chunk_units > 0) return i * p.chunk_units;
+          return static_cast<int>(static_cast<ptx::u32>(i) * units / static_cast<ptx::u32>(busy));
+        };
+        begin = start(item);
+        end = start(item + 1);
+      }
+      Run(begin, end, share, units, busy);
+    }
   }
 };
 
 template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
 __global__ void __launch_bounds__(kWarps * 32, 1) DecodeKernel(const __grid_constant__ DecodeParams params) {
-  extern __shared__ __align__(128) char shared[];
+  extern __shared__ __align__(1024) char shared[];
   DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap> cta(params, shared);
   cta.Main();
 }

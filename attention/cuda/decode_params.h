@@ -24,6 +24,7 @@ struct DecodeParams {
   int capacity, block_units;
   unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units
   int chunk_units;    // fixed chunks; 0: stream-K
+  int max_parts;      // CTAs of a row at most, where rows are few: adding parts up takes time too
   int min_units;      // of a CTA, before another joins in
   float scale_log2;   // scores to units of log2
   float cap_in, cap_out;  // soft cap: score = cap_out * tanh(score * cap_in), in units of log2

@@ -2,8 +2,6 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
-
 #include "attention/cuda/append.cuh"
 #include "attention/cuda/select.cuh"
 
@@ -25,7 +23,7 @@ constexpr int kSelectCtas = 8;
 
 long long Up(long long x, long long to) { return (x + to - 1) / to * to; }
 
-int Shared(const DecodeEntry& e, int rows) { return e.fixed_bytes + std::max(e.few_bytes, 4 * (rows + 1)); }
+int Shared(const DecodeEntry& e, int rows) { return e.fixed_bytes + 4 * rows; }
 
 const DecodeEntry* Find(const DecodeProblem& p, bool sparse) {
   const int tiles = p.group > 8 ? 2 : 1;
@@ -106,6 +104,7 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (units * choice->grid >= 1LL << 31) return "rows times keys is too large for one launch";
   choice->chunk_units = static_cast<int>(p.chunk_keys / kUnitKeys);
   choice->min_units = 4;  // 64 keys: below that, merging costs more than another CTA brings
+  choice->max_parts = 32;
   choice->slots = 2LL * choice->grid;
   if (p.chunk_keys > 0) choice->slots = p.rows * ((p.max_keys + p.chunk_keys - 1) / p.chunk_keys + 1);
   choice->stats_at = Up(choice->slots * p.group * p.d * 4, 256);
@@ -121,6 +120,7 @@ void BindWorkspace(const DecodeProblem&, const DecodeChoice& choice, void* works
   params->counters = reinterpret_cast<unsigned*>(base + choice.counters_at);
   params->chunk_units = choice.chunk_units;
   params->min_units = choice.min_units;
+  params->max_parts = choice.max_parts;
   params->heads_magic = DivideMagic(params->kv_heads);
   params->block_magic = DivideMagic(params->block_units);
 }
@@ -148,6 +148,11 @@ int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool program
   int shared = 0;
   const void* kernel = SelectFor(d, kind, params.max_blocks, &shared);
   SelectParams copy = params;
+  copy.heads_magic = DivideMagic(params.kv_heads);
+  const int blocks_a_page = params.block_tokens >= 64 ? 1 : 64 / params.block_tokens;
+  copy.block_units = params.block_tokens >= 64 ? params.block_tokens / 64 : 1;
+  copy.page_magic = DivideMagic(blocks_a_page);
+  copy.in_page_mask = blocks_a_page - 1;
   const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
   return Launch(kernel, dim3(rows * kSelectCtas), kSelectThreads, shared, kSelectCtas, programmatic, &copy, stream);
 }

@@ -21,7 +21,7 @@ struct DecodeEntry {
   bool sparse, soft_cap;
   int form;  // 0: sm_90a code; 1: PTX of compute_80
   const void* kernel;
-  int fixed_bytes, few_bytes;  // of shared memory: the first and the larger of the second and 4 a row
+  int fixed_bytes;  // of shared memory, and 4 more a row
 };
 
 struct DecodeProblem {
@@ -37,7 +37,7 @@ struct DecodeChoice {
   const DecodeEntry* dense = nullptr;
   const DecodeEntry* sparse = nullptr;
   int grid = 0;
-  int chunk_units = 0, min_units = 0;
+  int chunk_units = 0, min_units = 0, max_parts = 0;
   long long slots = 0, counters_at = 0, stats_at = 0, workspace_bytes = 0;
 };
 

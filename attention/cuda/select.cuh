@@ -2,8 +2,9 @@
 //
 // Dataflow  grid = kv_head * batch clusters of kCtas. Each CTA scores its share of the blocks: descriptors are in flight
 //           before the query is known. The gate's projection is cut over the CTAs by rows of its weights, and the
-//           pieces meet over distributed shared memory. Scores go to rank 0 as order-preserving integers; rank 0 finds
-//           the K-th by an 11-bit radix select and lists what is above it, ascending.
+//           pieces meet over distributed shared memory. Scores go to rank 0 as order-preserving integers, with their
+//           extremes; rank 0 spreads them over 2,048 bins of equal width, ranks the few that share the bin of the K-th,
+//           and lists what is not below it, ascending. Where many share that bin (ties), an 11-bit radix select does it.
 // Shapes    descriptors: W (gate) or 2 D (minimum, maximum) two-byte elements a block; ids [row, capacity].
 // Bytes     blocks * W * 2 (gate; 4.2 MB at 131072 keys, 8 heads, block 64), twice that for pairs; the gate's weights
 //           group * D * W * 2 a KV head (0.26 MB at 8 x 128 x 128), once a batch from memory and then from L2.
@@ -38,7 +39,7 @@ constexpr int kSelectWarps = 8, kSelectThreads = 256, kDigits = 2048;
 struct Chooser {
   const SelectParams& p;
   unsigned* keys;      // [num_blocks]
-  int* hist;           // [3, kDigits], cleared ahead
+  int* hist;           // [kDigits], cleared ahead
   int* scratch;        // [64]
   int num_blocks, scored;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -66,40 +67,95 @@ struct Chooser {
     return all;  // the barrier after the caller's next step keeps the scratch apart
   }
 
+  static constexpr int kEach = kDigits / kSelectThreads;  // bins of a thread: high, high - 1, ...
+  __device__ __forceinline__ static int High() { return kDigits - 1 - static_cast<int>(threadIdx.x) * kEach; }
+  __device__ __forceinline__ int OwnBins(int (&bins)[kEach]) const {
+    int sum = 0;
+#pragma unroll
+    for (int i = 0; i < kEach; i += 4) {
+      const int4 four = *reinterpret_cast<const int4*>(hist + High() - i - 3);
+      bins[i] = four.w, bins[i + 1] = four.z, bins[i + 2] = four.y, bins[i + 3] = four.x;
+      sum += four.x + four.y + four.z + four.w;
+    }
+    return sum;
+  }
+  // The thread whose bins hold rank `need` leaves: the bin, the rank within it, how many it holds.
+  __device__ __forceinline__ void FindBin(int need, int above, int sum, const int (&bins)[kEach], int* found) const {
+    if (above >= need || need > above + sum) return;
+    bool open = true;
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      if (open && need <= above + bins[j]) {
+        found[0] = High() - j;
+        found[1] = need - above;
+        found[2] = bins[j];
+        open = false;
+      }
+      above += bins[j];
+    }
+  }
+
+  // The key and block of rank `need` among the candidates: in is what has a larger key, or that key and at most that block.
+  // False where too many share its bin.
+  __device__ __forceinline__ bool SpreadSelect(int need, unsigned* floor, int* last) {
+    const float low = KeyValue(static_cast<unsigned>(scratch[60])), high = KeyValue(static_cast<unsigned>(scratch[61]));
+    const float scale = (kDigits - 1) / (high - low);
+    const bool usable = high > low && scale < 3e38f;
+    const auto bin_of = [&](unsigned key) { return usable ? min(kDigits - 1, static_cast<int>((KeyValue(key) - low) * scale)) : 0; };
+    for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+      if (Candidate(i)) atomicAdd(hist + bin_of(keys[i]), 1);
+    }
+    __syncthreads();
+    int bins[kEach], above;
+    const int sum = OwnBins(bins);
+    Scan(sum, &above);
+    FindBin(need, above, sum, bins, scratch + 16);
+    __syncthreads();
+    const int bin = scratch[16], rank = scratch[17], count = scratch[18];
+    if (count > kSelectThreads) return false;
+    // Candidates of the bin gather where the histogram was: every thread has read its bins.
+    uint2* list = reinterpret_cast<uint2*>(hist);
+    for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+      const unsigned key = keys[i];
+      if (Candidate(i) && bin_of(key) == bin) list[atomicAdd(scratch + 20, 1)] = make_uint2(key, static_cast<unsigned>(i));
+    }
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < count) {
+      const uint2 mine = list[threadIdx.x];
+      int better = 0;
+#pragma unroll 4
+      for (int j = 0; j < count; ++j) {
+        const uint2 other = list[j];
+        better += other.x > mine.x || (other.x == mine.x && other.y < mine.y) ? 1 : 0;
+      }
+      if (better == rank - 1) scratch[21] = static_cast<int>(mine.x), scratch[22] = static_cast<int>(mine.y);
+    }
+    __syncthreads();
+    *floor = static_cast<unsigned>(scratch[21]);
+    *last = scratch[22];
+    return true;
+  }
+
   // The key of rank `need` among the candidates: all above `*floor` are in, and the first `*ties` that equal it.
   __device__ __forceinline__ void RadixSelect(int need, unsigned* floor, int* ties) {
     unsigned mask = 0, value = 0;
     constexpr int kShift[3] = {21, 10, 0}, kBits[3] = {11, 11, 10};
 #pragma unroll
     for (int pass = 0; pass < 3; ++pass) {
-      int* bins_of = hist + pass * kDigits;
+      int* bins_of = hist;
+      __syncthreads();
+      for (int i = threadIdx.x; i < kDigits; i += kSelectThreads) hist[i] = 0;
+      __syncthreads();
       for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
         const unsigned key = keys[i];
         if ((key & mask) == value && Candidate(i)) atomicAdd(bins_of + (key >> kShift[pass]) % (1u << kBits[pass]), 1);
       }
       __syncthreads();
-      constexpr int kEach = kDigits / kSelectThreads;
-      const int high = kDigits - 1 - threadIdx.x * kEach;  // a thread owns bins high, high - 1, ...
-      int bins[kEach], sum = 0;
-#pragma unroll
-      for (int i = 0; i < kEach; i += 4) {
-        const int4 four = *reinterpret_cast<const int4*>(bins_of + high - i - 3);
-        bins[i] = four.w, bins[i + 1] = four.z, bins[i + 2] = four.y, bins[i + 3] = four.x;
-        sum += four.x + four.y + four.z + four.w;
-      }
+      int bins[kEach];
+      const int sum = OwnBins(bins);
       int above;
       Scan(sum, &above);
-      if (above < need && need <= above + sum) {
-        int i = 0;
-#pragma unroll
-        for (int j = 0; j < kEach; ++j) {
-          if (i == j && need > above + bins[j]) above += bins[j], ++i;
-        }
-        int* found = scratch + 16 + 4 * pass;
-        found[0] = high - i;
-        found[1] = need - above;
-        found[2] = bins_of[high - i];
-      }
+      FindBin(need, above, sum, bins, scratch + 16 + 4 * pass);
       __syncthreads();
       const int* found = scratch + 16 + 4 * pass;
       const unsigned digit = found[0];
@@ -145,9 +201,10 @@ struct Chooser {
     return peak;
   }
 
-  // Which blocks are in: above `floor`, or among the first `ties` that equal it, or forced.
-  __device__ __forceinline__ void Threshold(unsigned* floor, int* ties) {
+  // Which blocks are in: above `floor`, or equal to it up to block `last` or among the first `ties`, or forced.
+  __device__ __forceinline__ void Threshold(unsigned* floor, int* ties, int* last) {
     *ties = 0;
+    *last = -1;
     if (p.mode == 2) {  // softmax probability above the threshold: z > peak + ln(threshold * sum)
       const float peak = Peak(), sum = SumExp(peak);
       *floor = p.threshold <= 0.0f ? 0u : OrderedKey(peak + 0.69314718055994531f * log2f(p.threshold * sum));
@@ -159,7 +216,7 @@ struct Chooser {
     if (p.count_forced) candidates = max(0, min(scored, num_blocks - p.last_blocks) - p.first_blocks);
     const int need = max(0, Keep() - forced);
     *floor = need >= candidates ? 0u : ~0u;
-    if (need > 0 && need < candidates) RadixSelect(need, floor, ties);
+    if (need > 0 && need < candidates && !SpreadSelect(need, floor, last)) RadixSelect(need, floor, ties);
   }
   __device__ __forceinline__ int Keep() const {
     if (p.mode == 0) return p.budget_blocks;
@@ -167,12 +224,12 @@ struct Chooser {
   }
 
   // Writes the list of one row, ascending. Each warp owns a run of blocks.
-  __device__ __forceinline__ void List(unsigned floor, int ties, int* ids, int* count) {
+  __device__ __forceinline__ void List(unsigned floor, int ties, int last, int* ids, int* count) {
     const int run = (num_blocks + kSelectThreads - 1) / kSelectThreads * 32, begin = warp * run;
     const auto state = [&](int i) {  // 1: in; 2: ties with the floor
       if (i >= num_blocks) return 0;
       const unsigned key = i < scored ? keys[i] : 0u;
-      if (Forced(i) || (i < scored && key > floor)) return 1;
+      if (Forced(i) || (i < scored && (key > floor || (key == floor && i <= last)))) return 1;
       return ties > 0 && i < scored && key == floor ? 2 : 0;
     };
     int in = 0, equal = 0;
@@ -213,7 +270,7 @@ struct Chooser {
 template <int kD, ScoreKind kKind, int kCtas>
 struct SelectShape {
   static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kSelectWarps) * kD : 0;  // floats
-  static constexpr int SharedBytes(int max_blocks) { return (3 * kDigits + 64 + kPieces + max_blocks) * 4; }
+  static constexpr int SharedBytes(int max_blocks) { return (kDigits + 64 + kD + kPieces + max_blocks) * 4; }
 };
 
 // Sums each of n values over kLanes lanes: afterwards lane `part` of a row holds value part / (kLanes / n) in v[0].
@@ -250,21 +307,36 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
   constexpr int kHeads = kKind == ScoreKind::kQuest ? 8 : 1;
   extern __shared__ __align__(16) char shared[];
   int* hist = reinterpret_cast<int*>(shared);
-  int* scratch = hist + 3 * kDigits;
-  float* pieces = reinterpret_cast<float*>(scratch + 64);
+  int* scratch = hist + kDigits;
+  float2* rotation = reinterpret_cast<float2*>(scratch + 64);  // [D / 2]: cosine, sine
+  float* pieces = reinterpret_cast<float*>(rotation + kD / 2);
   unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas>::kPieces);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % kLanes;
-  const int row = blockIdx.x / kCtas, b = row / p.kv_heads, head = row % p.kv_heads;
+  const int row = blockIdx.x / kCtas, b = ptx::Divide(row, p.heads_magic), head = row - b * p.kv_heads;
   const int rank = static_cast<int>(ptx::ClusterRank());
   ptx::LaunchDependents();
-  ptx::ClusterArrive();  // who writes into a neighbour waits for it to have begun
   const ptx::u64 policy = ptx::EvictFirst();
   if (rank == 0) {
-    for (int i = threadIdx.x * 4; i < 3 * kDigits; i += 4 * kSelectThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
+    for (int i = threadIdx.x * 4; i < kDigits; i += 4 * kSelectThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
+    if (threadIdx.x == 0) scratch[20] = 0, scratch[60] = -1, scratch[61] = 0;
   }
+  ptx::ClusterArrive();  // who writes into a neighbour waits for it to have begun
   ptx::WaitForPredecessors();
+  // Passes go round the CTAs: which pages this thread needs first does not wait for the length.
+  constexpr int kStride = kCtas * kRowsAPass;
+  const int begin = rank * kRowsAPass, mine_at = begin + warp * kRowsAWarp + lane / kLanes;
   const int length = p.lengths[b];
+  const int* pages = p.page_table + static_cast<ptx::i64>(b) * p.page_table_stride;
+  int page[kAhead];
+  const auto load_pages = [&](int base) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int at = ptx::Divide((base + i * kStride + mine_at - begin) * p.block_units, p.page_magic);
+      page[i] = at < p.page_table_stride ? pages[at] : 0;
+    }
+  };
+  load_pages(begin);
   const int num_blocks = (length + p.block_tokens - 1) / p.block_tokens;
   Chooser chooser{p, keys, hist, scratch, num_blocks, kPairs ? num_blocks : length / p.block_tokens};
   if (length <= p.dense_below || num_blocks > p.max_blocks || (p.mode != 2 && num_blocks <= chooser.Keep())) {
@@ -273,22 +345,16 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
     return;  // the whole cluster
   }
   const int scored = chooser.scored;
-  const int share = (scored + kCtas - 1) / kCtas, begin = rank * share, end = min(scored, begin + share);
+  const int end = scored;
 
-  const int* pages = p.page_table + static_cast<ptx::i64>(b) * p.page_table_stride;
   uint4 low[kAhead], high[kPairs ? kAhead : 1];
   const auto load = [&](int base) {
-    int page[kAhead];
+    if (base != begin) load_pages(base);
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int block = base + i * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
-      page[i] = block < end ? pages[block * p.block_tokens / 64] : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int block = base + i * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
+      const int block = base - begin + i * kStride + mine_at;
       const char* at = p.descriptors + page[i] * p.page_bytes + head * p.head_bytes +
-                       block * p.block_tokens % 64 / p.block_tokens * p.block_bytes + part * 16;
+                       (block & p.in_page_mask) * p.block_bytes + part * 16;
       low[i] = high[kPairs ? i : 0] = make_uint4(0, 0, 0, 0);
       if (block < end) {
         low[i] = ptx::LoadOnce(at, policy);
@@ -336,6 +402,11 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
     const ptx::u16* u = reinterpret_cast<const ptx::u16*>(q) + static_cast<ptx::i64>(row) * rows;
     float sum[8] = {};
     bool loaded = false;
+    if (p.frequencies != nullptr && threadIdx.x < kD / 2) {
+      float cosine, sine;
+      Rotation(length - 1, p.frequencies[threadIdx.x], p.rope_scale, &cosine, &sine);
+      rotation[threadIdx.x] = make_float2(cosine, sine);
+    }
     for (int i = first + warp * kRowsAWarp + lane / kLanes; i < last || !loaded; i += 8 * kRowsAPass) {
       uint4 w[8];
       ptx::u16 x[8];
@@ -369,11 +440,6 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
     if (lane < kLanes) {
       *reinterpret_cast<float4*>(warps + warp * kD + part * 8) = make_float4(sum[0], sum[1], sum[2], sum[3]);
       *reinterpret_cast<float4*>(warps + warp * kD + part * 8 + 4) = make_float4(sum[4], sum[5], sum[6], sum[7]);
-    }
-    float cosine[8], sine[8];
-    if (p.frequencies != nullptr) {
-#pragma unroll
-      for (int c = 0; c < 8; ++c) Rotation(length - 1, p.frequencies[(part * 8 + c) % (kD / 2)], p.rope_scale, cosine + c, sine + c);
     }
     __syncthreads();
     ptx::ClusterWait();
@@ -411,14 +477,15 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
 #pragma unroll
       for (int c = 0; c < 8; ++c) {
         const float other = __shfl_xor_sync(~0u, query[0][c], kLanes / 2);
-        query[0][c] = query[0][c] * cosine[c] + (part < kLanes / 2 ? -other : other) * sine[c];
+        const float2 turn = rotation[(part * 8 + c) % (kD / 2)];
+        query[0][c] = query[0][c] * turn.x + (part < kLanes / 2 ? -other : other) * turn.y;
       }
     }
   }
   if constexpr (kKind != ScoreKind::kGateProject) ptx::ClusterWait();
 
-  const ptx::u32 target = ptx::MapToRank(ptx::SharedAddress(keys), 0);
-  for (int base = begin; base < end; base += kAhead * kRowsAPass) {
+  const ptx::u32 target = ptx::MapToRank(ptx::SharedAddress(keys), 0), extremes = ptx::MapToRank(ptx::SharedAddress(scratch + 60), 0);
+  for (int base = begin; base < end; base += kAhead * kStride) {
     if (base != begin) load(base);
     float best = ptx::kNegInf;
 #pragma unroll
@@ -437,21 +504,32 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
       ReduceAcross<kLanes, kAhead>(score, part);
       best = fmaxf(best, score[0]);
     }
-    const int block = base + part / kShare * kRowsAPass + warp * kRowsAWarp + lane / kLanes;
-    if (part % kShare == 0 && block < end) ptx::StoreCluster(target + block * 4, OrderedKey(best * p.score_scale));
+    const int block = base - begin + part / kShare * kStride + mine_at;
+    const bool mine = part % kShare == 0 && block < end;
+    const unsigned key = OrderedKey(best * p.score_scale);
+    if (mine) ptx::StoreCluster(target + block * 4, key);
+    const unsigned lowest = __reduce_min_sync(~0u, mine ? key : ~0u), highest = __reduce_max_sync(~0u, mine ? key : 0u);
+    if (lane == 0) {
+      ptx::MinCluster(extremes, lowest);
+      ptx::MaxCluster(extremes + 4, highest);
+    }
   }
   ptx::ClusterArrive();
   ptx::ClusterWait();
   if (rank != 0) return;
   if (p.zero_placeholder && scored < num_blocks) {  // the open block takes part with score 0
-    if (threadIdx.x == 0) keys[scored] = OrderedKey(0.0f);
+    if (threadIdx.x == 0) {
+      keys[scored] = OrderedKey(0.0f);
+      scratch[60] = static_cast<int>(min(static_cast<unsigned>(scratch[60]), OrderedKey(0.0f)));
+      scratch[61] = static_cast<int>(max(static_cast<unsigned>(scratch[61]), OrderedKey(0.0f)));
+    }
     ++chooser.scored;
     __syncthreads();
   }
   unsigned floor;
-  int ties;
-  chooser.Threshold(&floor, &ties);
-  chooser.List(floor, ties, p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
+  int ties, last;
+  chooser.Threshold(&floor, &ties, &last);
+  chooser.List(floor, ties, last, p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
 }
 
 }  // namespace lectern::attention

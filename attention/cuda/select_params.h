@@ -24,6 +24,8 @@ struct SelectParams {
   int count_forced, zero_placeholder, per_head;
   float threshold;
   int max_blocks;            // keys that fit the shared memory
+  unsigned heads_magic, page_magic;  // ptx::Divide by kv_heads; page of a block = block * block_units / page_magic's number
+  int block_units, in_page_mask;     // the smaller of block and page in the terms of the other; blocks of a page less one
 };
 
 struct AppendParams {

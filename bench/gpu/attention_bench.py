@@ -21,7 +21,7 @@ def parse():
     p.add_argument("--batches", default="1,8,16")
     p.add_argument("--lens", default="8192,32768,131072,262144")
     p.add_argument("--peers", default="sdpa_cudnn")
-    p.add_argument("--variants", default="", help="more plans beside the default, as variant:min_units:programmatic;...")
+    p.add_argument("--variants", default="", help="more plans beside the default, as variant:min_units:max_parts:programmatic;...")
     p.add_argument("--blocks", default="64")
     p.add_argument("--sparsity", default="0.9")
     p.add_argument("--repeats", type=int, default=50)
@@ -95,8 +95,8 @@ class Ours:
 
 def variants():
     for v in filter(None, A.variants.split(";")):
-        a = (v.split(":") + ["0", "1"])[:3]
-        yield v, dict(variant=int(a[0]), min_units=int(a[1] or 0), programmatic=bool(int(a[2])))
+        a = v.split(":")
+        yield v, dict(variant=int(a[0]), min_units=int(a[1]), max_parts=int(a[2]), programmatic=bool(int(a[3])))
 
 
 def check():

@@ -2,10 +2,9 @@
 
 namespace lectern::attention::cuda {
 
-// Eight rings of three units fill the shared memory: 192 KiB. Two stages where a batch has many rows.
 extern const DecodeEntry kDecodeD128[] = {
-    Entry<ptx::Bf16, 128, 1, 3, 8, false, false>(0), Entry<ptx::Bf16, 128, 1, 3, 8, true, false>(0),
     Entry<ptx::Bf16, 128, 1, 2, 8, false, false>(0), Entry<ptx::Bf16, 128, 1, 2, 8, true, false>(0),
+    Entry<ptx::Bf16, 128, 1, 3, 8, false, false>(0), Entry<ptx::Bf16, 128, 1, 3, 8, true, false>(0),
 };
 
 }  // namespace lectern::attention::cuda

@@ -10,8 +10,7 @@ template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kS
 DecodeEntry Entry(int form) {
   return {kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, form,
           reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap>),
-          DecodeShape<kD, kRowTiles, kStages, kWarps>::kFixedBytes,
-          DecodeShape<kD, kRowTiles, kStages, kWarps>::kFewBytes};
+          DecodeShape<kD, kRowTiles, kStages, kWarps>::SharedBytes(0)};
 }
 
 }  // namespace lectern::attention::cuda
