@@ -32,7 +32,7 @@ struct DecodeShape {
   static constexpr int kMergeStride = kD + 4;            // floats; the pad spreads a fragment over all banks
   static constexpr int kSumsBytes = kWarps * kRows * kMergeStride * 4;
   static constexpr int kStateBytes = kWarps * kRows * 8;
-  static constexpr int kFixedBytes = kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (kWarps + 4) * 4;
+  static constexpr int kFixedBytes = kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (2 * kWarps + 4) * 4;
   static constexpr int SharedBytes(int rows) { return kFixedBytes + (rows + 1) * 4; }
 };
 
@@ -42,6 +42,7 @@ struct DecodeCta {
   static constexpr int kSteps = kD / 16;   // of 16 columns
   static constexpr int kChunks = kD / 8;   // of 16 bytes in a key
   static constexpr int kCopies = kD / 16;  // 16-byte copies of a lane, for K and for V
+  static constexpr int kColumns = kD / 32; // of a lane, where a warp adds up a query head
 
   const DecodeParams& p;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -49,12 +50,13 @@ struct DecodeCta {
   float* merge;       // [warp, row, kMergeStride]; before that, the staged ids and pages
   float2* stats;      // [warp, row]: peak, sum
   int* ring_valid;    // [kStages] of this warp
-  int* totals;        // [kWarps], then one flag
+  int* totals;        // [kWarps], one flag, [kWarps] maxima
   int* prefix;        // [rows + 1] units before each row
   const int* ids;     // in memory or staged
   const int* pages;
   ptx::u64 policy;
 
+  static constexpr int kMeeting = 32;  // units a CTA reads in the time that parts take to meet
   int one_row = -1;   // all of this CTA's units are of this row, and counted from its start; -1: not so
   // The units this warp has yet to load: lane i knows the i-th of the present 32.
   int range_begin, range_end, mine, issued, issue_slot;
@@ -71,7 +73,7 @@ struct DecodeCta {
     at += Shape::kStateBytes;
     ring_valid = reinterpret_cast<int*>(at) + warp * kStages;
     totals = reinterpret_cast<int*>(at) + kWarps * kStages;
-    prefix = totals + kWarps + 4;
+    prefix = totals + 2 * kWarps + 4;
     ids = p.ids;
     pages = p.page_table;
     policy = ptx::EvictFirst();
@@ -111,6 +113,11 @@ struct DecodeCta {
     pages = staged + num_ids;
   }
 
+  // n / d for n below 2^20 (the plan sees to it): the half keeps rounding away from whole numbers.
+  __device__ __forceinline__ static int Quotient(int n, int d) {
+    return static_cast<int>(__fdividef(static_cast<float>(n) + 0.5f, static_cast<float>(d)));
+  }
+
   // Few rows: each gets CTAs of its own, in proportion to its units. Lane r knows row r.
   struct Share {
     int row, begin, end, parts, first_cta;
@@ -123,12 +130,13 @@ struct DecodeCta {
     for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
     // 1 + floor(n * spare / total) adds up to the grid at most; the factor below 1 keeps rounding on the safe side.
     const float spare = static_cast<float>(static_cast<int>(gridDim.x) - rows) * 0.99999f;
-    int parts = n == 0 ? 0 : 1 + static_cast<int>(static_cast<float>(n) * spare / static_cast<float>(total));
-    parts = min(min(parts, p.max_parts), (n + p.min_units - 1) / p.min_units);
+    int parts = n == 0 ? 0 : 1 + static_cast<int>(__fdividef(static_cast<float>(n) * spare, static_cast<float>(total)));
+    // Up to 32 parts meet at once; more meet in groups first, which pays only for long rows.
+    parts = min(min(parts, n < 2048 * 128 / kD ? 32 : p.max_parts), Quotient(n + p.min_units - 1, p.min_units));
     int each = 0;
     if (parts > 0) {
-      each = (n + parts - 1) / parts;
-      parts = (n + each - 1) / each;
+      each = Quotient(n + parts - 1, parts);
+      parts = Quotient(n + each - 1, each);
     }
     int end = parts;
 #pragma unroll
@@ -152,36 +160,38 @@ struct DecodeCta {
 
   __device__ __forceinline__ void ZeroRow(int row) {
 #pragma unroll 1
-    for (int e = threadIdx.x; e < p.group * kD / 4; e += Shape::kThreads) {
-      Store(row, e / (kD / 4), e % (kD / 4) * 4, make_float4(0.0f, 0.0f, 0.0f, 0.0f), ptx::kNegInf, 0.0f);
-    }
+    for (int head = warp; head < p.group; head += kWarps) Store(row, head, Columns{}, ptx::kNegInf, 0.0f);
   }
 
-  // Fills prefix[]; returns the number of units.
-  __device__ __forceinline__ int CountUnits(int rows) {
-    int before = 0;
+  // Fills prefix[]; returns the number of units, and in *longest those of the longest row.
+  __device__ __forceinline__ int CountUnits(int rows, int* longest) {
+    int before = 0, most = 0;
     if (threadIdx.x == 0) prefix[0] = 0;
 #pragma unroll 1
     for (int base = 0; base < rows; base += Shape::kThreads) {
       const int row = base + threadIdx.x;
-      int x = row < rows ? UnitsOf(row) : 0;
+      const int own = row < rows ? UnitsOf(row) : 0;
+      int x = own;
 #pragma unroll
       for (int step = 1; step < 32; step *= 2) {
         const int y = __shfl_up_sync(~0u, x, step);
         if (lane >= step) x += y;
       }
-      if (lane == 31) totals[warp] = x;
+      const int here = static_cast<int>(__reduce_max_sync(~0u, static_cast<unsigned>(own)));
+      if (lane == 31) totals[warp] = x, totals[kWarps + 4 + warp] = here;
       __syncthreads();
       int all = 0;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         if (w < warp) x += totals[w];
         all += totals[w];
+        most = max(most, totals[kWarps + 4 + w]);
       }
       if (row < rows) prefix[row + 1] = before + x;
       before += all;
       __syncthreads();
     }
+    *longest = most;
     return before;
   }
 
@@ -343,44 +353,49 @@ struct DecodeCta {
     }
   }
 
-  // Four columns of one query head.
-  __device__ __forceinline__ void Store(int row, int head, int column, const float4& x, float peak, float sum) const {
+  // A lane's columns of one query head.
+  using Columns = ptx::Vector<kColumns>;
+  __device__ __forceinline__ void Store(int row, int head, const Columns& x, float peak, float sum) const {
     const ptx::i64 at = static_cast<ptx::i64>(row) * p.group + head;
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
-    static_cast<uint2*>(p.out)[at * (kD / 4) + column / 4] =
-        make_uint2(Element::Pack(x.x * inverse, x.y * inverse), Element::Pack(x.z * inverse, x.w * inverse));
-    if (p.lse != nullptr && column == 0) {
+    ptx::u32* out = static_cast<ptx::u32*>(p.out) + at * (kD / 2) + lane * (kColumns / 2);
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; ++i) out[i] = Element::Pack(x.v[2 * i] * inverse, x.v[2 * i + 1] * inverse);
+    if (p.lse != nullptr && lane == 0) {
       p.lse[at] = sum == 0.0f ? ptx::kNegInf : (peak + log2f(sum)) * 0.69314718055994531f;
     }
   }
 
-  // Adds `count` parts. sums(i) fetches four columns of part i, state(i) its peak and sum: lane i of those that share a
-  // query head fetches the latter, so that the weights are worked out once.
+  // Adds `count` parts of one query head. sums(i) fetches a lane's columns of part i, state(i) its peak and sum: lane i
+  // fetches the latter, so that the weights are worked out once.
   template <int kAhead, class Sums, class State>
-  __device__ __forceinline__ void AddParts(int count, const Sums& sums, const State& state, float4* total, float* top, float* sum) {
-    constexpr int kWide = kD / 4 < 32 ? kD / 4 : 32;  // lanes of a query head
-    const int at = lane % kWide;
+  __device__ __forceinline__ void AddParts(int count, const Sums& sums, const State& state, Columns* total, float* top, float* sum) {
 #pragma unroll 1
     for (int base = 0; base < count; base += kAhead) {
-      float4 x[kAhead];
+      Columns x[kAhead];
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) x[i] = base + i < count ? sums(base + i) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      const float2 s = at < kAhead && base + at < count ? state(base + at) : make_float2(ptx::kNegInf, 0.0f);
+      for (int i = 0; i < kAhead; ++i) {
+        x[i] = Columns{};
+        if (base + i < count) x[i] = sums(base + i);
+      }
+      const float2 s = lane < kAhead && base + lane < count ? state(base + lane) : make_float2(ptx::kNegInf, 0.0f);
       float higher = s.x;
 #pragma unroll
       for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) higher = fmaxf(higher, __shfl_xor_sync(~0u, higher, lanes));
-      higher = fmaxf(*top, __shfl_sync(~0u, higher, 0, kWide));
+      higher = fmaxf(*top, __shfl_sync(~0u, higher, 0));
       const float keep = PartWeight(*top, higher), weight = PartWeight(s.x, higher);
       float more = weight * s.y;
 #pragma unroll
       for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) more += __shfl_xor_sync(~0u, more, lanes);
-      *sum = *sum * keep + __shfl_sync(~0u, more, 0, kWide);
+      *sum = *sum * keep + __shfl_sync(~0u, more, 0);
       *top = higher;
-      total->x *= keep, total->y *= keep, total->z *= keep, total->w *= keep;
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) total->v[c] *= keep;
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const float w = __shfl_sync(~0u, weight, i, kWide);
-        total->x += w * x[i].x, total->y += w * x[i].y, total->z += w * x[i].z, total->w += w * x[i].w;
+        const float w = __shfl_sync(~0u, weight, i);
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) total->v[c] += w * x[i].v[c];
       }
     }
   }
@@ -388,50 +403,74 @@ struct DecodeCta {
   // The end of a row's segment; a row of several parts is finished by whoever comes last. Part i of the row lies in slot
   // first_slot + i * slot_step, less one from the second part on where `tail_first`.
   __device__ __forceinline__ void FinishSegment(int row, int parts, int slot, int first_slot, int slot_step, bool tail_first) {
-    constexpr int kFours = kD / 4;
-    const int num = p.group * kFours, bound = (num + 31) / 32 * 32;  // whole warps: lanes share weights
     __syncthreads();  // the last of the staged ids has been read
     Publish();
     __syncthreads();
 #pragma unroll 1
-    for (int e = threadIdx.x; e < bound; e += Shape::kThreads) {
-      const int head = min(e / kFours, p.group - 1), column = e % kFours * 4;
-      float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int head = warp; head < p.group; head += kWarps) {
+      Columns total{};
       float top = ptx::kNegInf, sum = 0.0f;
-      const float* sums = merge + head * Shape::kMergeStride + column;
+      const float* sums = merge + head * Shape::kMergeStride + lane * kColumns;
       AddParts<kWarps>(
-          kWarps, [&](int w) { return *reinterpret_cast<const float4*>(sums + w * Shape::kRows * Shape::kMergeStride); },
+          kWarps, [&](int w) { return *reinterpret_cast<const Columns*>(sums + w * Shape::kRows * Shape::kMergeStride); },
           [&](int w) { return stats[w * Shape::kRows + head]; }, &total, &top, &sum);
-      if (e >= num) continue;
       if (parts == 1) {
-        Store(row, head, column, total, top, sum);
+        Store(row, head, total, top, sum);
       } else {
         const ptx::i64 at = static_cast<ptx::i64>(slot) * p.group + head;
-        *reinterpret_cast<float4*>(p.part_out + at * kD + column) = total;
-        if (column == 0) reinterpret_cast<float2*>(p.part_stats)[at] = make_float2(top, sum);
+        *reinterpret_cast<Columns*>(p.part_out + at * kD + lane * kColumns) = total;
+        if (lane == 0) reinterpret_cast<float2*>(p.part_stats)[at] = make_float2(top, sum);
       }
     }
-    __syncthreads();
-    if (parts == 1) return;
-    int* last = totals + kWarps;
-    if (threadIdx.x == 0) {
-      *last = ptx::AddAcqRel(p.counters + row, 1u) == parts - 1u;
-      if (*last != 0) p.counters[row] = 0;
+    if (parts == 1) {
+      __syncthreads();
+      return;
     }
-    __syncthreads();
-    if (*last == 0) return;
+    // Many parts of one row meet in groups first: one CTA alone would read them for longer than a second meeting takes.
+    constexpr int kGroup = 8;
+    bool tree = one_row >= 0 && parts > 4 * kGroup;
+    const int group_first = first_slot + (slot - first_slot) / kGroup * kGroup;
+    int count = tree ? min(kGroup, first_slot + parts - group_first) : parts;
+    int first = tree ? group_first : first_slot, step = slot_step;
+    ptx::u32* counter = p.counters + (tree ? p.batch * p.kv_heads + group_first : row);
 #pragma unroll 1
-    for (int e = threadIdx.x; e < bound; e += Shape::kThreads) {
-      const int head = min(e / kFours, p.group - 1), column = e % kFours * 4;
-      float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      float top = ptx::kNegInf, sum = 0.0f;
-      const auto slot_of = [&](int i) { return first_slot + i * slot_step - (tail_first && i > 0 ? 1 : 0); };
-      const float* sums = p.part_out + head * kD + column;
-      const float2* states = reinterpret_cast<const float2*>(p.part_stats) + head;
-      AddParts<16>(
-          parts, [&](int i) { return ptx::LoadL2(reinterpret_cast<const float4*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); },
-          [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); }, &total, &top, &sum);
-      if (e < num) Store(row, head, column, total, top, sum);
+    for (;;) {
+      __syncthreads();
+      int* last = totals + kWarps;
+      if (threadIdx.x == 0) {
+        *last = ptx::AddAcqRel(counter, 1u) == count - 1u;
+        if (*last != 0) *counter = 0;
+      }
+      __syncthreads();
+      if (*last == 0) return;
+      const int to = gridDim.x + group_first;  // the slots of a line's tails are free here
+#pragma unroll 1
+      for (int head = warp; head < p.group; head += kWarps) {
+        Columns total{};
+        float top = ptx::kNegInf, sum = 0.0f;
+        const auto slot_of = [&](int i) { return first + i * step - (tail_first && i > 0 ? 1 : 0); };
+        float* sums = p.part_out + head * kD + lane * kColumns;
+        float2* states = reinterpret_cast<float2*>(p.part_stats) + head;
+        const auto fetch = [&](int i) { return ptx::LoadL2(reinterpret_cast<const Columns*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); };
+        const auto state = [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); };
+        if (count <= 16) {
+          AddParts<16>(count, fetch, state, &total, &top, &sum);
+        } else {
+          AddParts<32>(count, fetch, state, &total, &top, &sum);
+        }
+        if (!tree) {
+          Store(row, head, total, top, sum);
+        } else {
+          *reinterpret_cast<Columns*>(sums + static_cast<ptx::u32>(to * p.group * kD)) = total;
+          if (lane == 0) states[to * p.group] = make_float2(top, sum);
+        }
+      }
+      if (!tree) return;
+      tree = false;
+      count = (parts + kGroup - 1) / kGroup;
+      first = gridDim.x + first_slot;
+      step = kGroup;
+      counter = p.counters + row;
     }
   }
 
@@ -504,18 +543,30 @@ struct DecodeCta {
       end = share.end;
       items = item + 1;
     } else {
-      units = CountUnits(rows);
+      int longest;
+      units = CountUnits(rows, &longest);
 #pragma unroll 1
       for (int row = blockIdx.x; row < rows; row += gridDim.x) {
         if (prefix[row] == prefix[row + 1]) ZeroRow(row);
       }
       if (units == 0) return;
-      busy = min(static_cast<int>(gridDim.x), max(1, units / p.min_units));
-      items = p.chunk_units > 0 ? units / p.chunk_units : busy;
+      const int ctas = gridDim.x;
+      if (p.chunk_units == 0 && rows <= ctas && longest * ctas <= units + kMeeting * ctas) {
+        // Rows about as many as CTAs, and about equally long: nothing is gained by sharing one.
+        if (item >= rows || prefix[item] == prefix[item + 1]) return;
+        one_row = item;
+        share.parts = 1;
+        begin = 0;
+        end = prefix[item + 1] - prefix[item];
+        items = item + 1;
+      } else {
+        busy = min(ctas, max(1, units / p.min_units));
+        items = p.chunk_units > 0 ? units / p.chunk_units : busy;
+      }
     }
 #pragma unroll 1
     for (; item < items; item += p.chunk_units > 0 ? gridDim.x : 1 << 30) {
-      if (!few) {
+      if (one_row < 0) {
         const auto start = [&](int i) {
           if (p.chunk_units > 0) return i * p.chunk_units;
           return static_cast<int>(static_cast<ptx::u32>(i) * units / static_cast<ptx::u32>(busy));

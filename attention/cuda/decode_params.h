@@ -19,7 +19,7 @@ struct DecodeParams {
   const int* counts;
   float* part_out;    // [slot, group, D]
   float* part_stats;  // [slot, group, 2]: peak, sum
-  unsigned* counters; // [row], zero between launches
+  unsigned* counters; // [row, then CTA], zero between launches
   int page_table_stride, batch, kv_heads, group;
   int capacity, block_units;
   unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units

@@ -19,7 +19,16 @@ struct Table {
 const Table kTables[] = {{kDecodeD128, 4}, {kDecodeD128W4, 2}, {kDecodeD64, 4},
                          {kDecodeWide, 4}, {kDecodeSoftCap, 4}, {kDecodePtx80, 4}};
 constexpr int kSharedLimit = 227 * 1024;
-constexpr int kSelectCtas = 8;
+// CTAs and warps of a row: many where rows are few and long, two CTAs where the rows themselves fill the processors.
+struct SelectForm {
+  int ctas, warps;
+};
+constexpr SelectForm kShortRows{4, 8}, kLongRows{8, 16}, kManyRows{2, 16};
+
+SelectForm FormFor(long long rows, long long max_blocks) {
+  if (rows >= 40) return kManyRows;
+  return max_blocks <= 512 ? kShortRows : kLongRows;
+}
 
 long long Up(long long x, long long to) { return (x + to - 1) / to * to; }
 
@@ -64,13 +73,13 @@ cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int c
   return cudaLaunchKernelExC(&config, kernel, args);
 }
 
-template <int kD>
+template <int kD, int kCtas, int kWarps>
 const void* SelectFor(ScoreKind kind, int* shared, int max_blocks) {
   switch (kind) {
-#define LECTERN_KIND(name)                                                                          \
-  case ScoreKind::name:                                                                             \
-    *shared = SelectShape<kD, ScoreKind::name, kSelectCtas>::SharedBytes(max_blocks);               \
-    return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::name, kSelectCtas>);
+#define LECTERN_KIND(name)                                                                  \
+  case ScoreKind::name:                                                                     \
+    *shared = SelectShape<kD, ScoreKind::name, kCtas, kWarps>::SharedBytes(max_blocks);     \
+    return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::name, kCtas, kWarps>);
     LECTERN_KIND(kGateQuery)
     LECTERN_KIND(kGateProject)
     LECTERN_KIND(kResa)
@@ -80,8 +89,15 @@ const void* SelectFor(ScoreKind kind, int* shared, int max_blocks) {
   return nullptr;
 }
 
-const void* SelectFor(int d, ScoreKind kind, int max_blocks, int* shared) {
-  return d == 128 ? SelectFor<128>(kind, shared, max_blocks) : d == 64 ? SelectFor<64>(kind, shared, max_blocks) : nullptr;
+template <int kD>
+const void* SelectFor(SelectForm form, ScoreKind kind, int max_blocks, int* shared) {
+  if (form.ctas == kShortRows.ctas) return SelectFor<kD, kShortRows.ctas, kShortRows.warps>(kind, shared, max_blocks);
+  if (form.ctas == kLongRows.ctas) return SelectFor<kD, kLongRows.ctas, kLongRows.warps>(kind, shared, max_blocks);
+  return SelectFor<kD, kManyRows.ctas, kManyRows.warps>(kind, shared, max_blocks);
+}
+
+const void* SelectFor(int d, SelectForm form, ScoreKind kind, int max_blocks, int* shared) {
+  return d == 128 ? SelectFor<128>(form, kind, max_blocks, shared) : SelectFor<64>(form, kind, max_blocks, shared);
 }
 
 }  // namespace
@@ -89,6 +105,7 @@ const void* SelectFor(int d, ScoreKind kind, int max_blocks, int* shared) {
 const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (p.d != 64 && p.d != 128) return "the CUDA kernels serve head widths of 64 and 128";
   if (p.group < 1 || p.group > 16) return "the CUDA kernels serve 1 to 16 query heads a KV head";
+  if (p.max_keys >= 1LL << 24) return "the CUDA kernels serve 16777215 keys a sequence";
   if (p.chunk_keys % kUnitKeys != 0) return "fixed chunks must be a multiple of 16 keys";
   choice->dense = Find(p, false);
   choice->sparse = Find(p, true);
@@ -103,13 +120,14 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   const long long units = p.rows * ((p.max_keys + p.chunk_keys) / kUnitKeys + 1);
   if (units * choice->grid >= 1LL << 31) return "rows times keys is too large for one launch";
   choice->chunk_units = static_cast<int>(p.chunk_keys / kUnitKeys);
-  choice->min_units = 4;  // 64 keys: below that, merging costs more than another CTA brings
-  choice->max_parts = 32;
+  // Measured on an H100: below these, another CTA costs more in meeting than it brings in reading.
+  choice->min_units = 8;
+  choice->max_parts = 128;
   choice->slots = 2LL * choice->grid;
   if (p.chunk_keys > 0) choice->slots = p.rows * ((p.max_keys + p.chunk_keys - 1) / p.chunk_keys + 1);
   choice->stats_at = Up(choice->slots * p.group * p.d * 4, 256);
   choice->counters_at = choice->stats_at + Up(choice->slots * p.group * 8, 256);
-  choice->workspace_bytes = choice->counters_at + Up(4LL * p.rows, 256);
+  choice->workspace_bytes = choice->counters_at + Up(4LL * (p.rows + choice->grid), 256);
   return nullptr;
 }
 
@@ -136,25 +154,28 @@ const char* WhyNoSelect(int d, int group, ScoreKind kind, long long max_blocks) 
   if (d != 64 && d != 128) return "the CUDA selectors serve head widths of 64 and 128";
   if (group > 16 || (kind == ScoreKind::kQuest && group > 8)) return "the CUDA selectors serve 16 query heads a KV head, Quest 8";
   if (max_blocks > 40960) return "the CUDA selectors serve 40960 blocks a sequence";
-  int shared = 0;
-  const void* kernel = SelectFor(d, kind, static_cast<int>(max_blocks), &shared);
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) != cudaSuccess) {
-    return "the device cannot run this kernel, or lacks the shared memory for it";
+  for (const SelectForm form : {kShortRows, kLongRows, kManyRows}) {
+    int shared = 0;
+    const void* kernel = SelectFor(d, form, kind, static_cast<int>(max_blocks), &shared);
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) != cudaSuccess) {
+      return "the device cannot run this kernel, or lacks the shared memory for it";
+    }
   }
   return nullptr;
 }
 
 int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream) {
   int shared = 0;
-  const void* kernel = SelectFor(d, kind, params.max_blocks, &shared);
+  const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
+  const SelectForm form = FormFor(rows, params.max_blocks);
+  const void* kernel = SelectFor(d, form, kind, params.max_blocks, &shared);
   SelectParams copy = params;
   copy.heads_magic = DivideMagic(params.kv_heads);
   const int blocks_a_page = params.block_tokens >= 64 ? 1 : 64 / params.block_tokens;
   copy.block_units = params.block_tokens >= 64 ? params.block_tokens / 64 : 1;
   copy.page_magic = DivideMagic(blocks_a_page);
   copy.in_page_mask = blocks_a_page - 1;
-  const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
-  return Launch(kernel, dim3(rows * kSelectCtas), kSelectThreads, shared, kSelectCtas, programmatic, &copy, stream);
+  return Launch(kernel, dim3(rows * form.ctas), form.warps * 32, shared, form.ctas, programmatic, &copy, stream);
 }
 
 int LaunchAppend(const AppendParams& params, int d, bool programmatic, void* stream) {

@@ -109,10 +109,19 @@ __device__ __forceinline__ u32 AddAcqRel(u32* counter, u32 value) {
   return before;
 }
 __device__ __forceinline__ void FenceGpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
-__device__ __forceinline__ float4 LoadL2(const float4* p) {
-  float4 v;
-  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
-  return v;
+template <int n>
+struct __align__(4 * n) Vector {
+  float v[n];
+};
+__device__ __forceinline__ Vector<4> LoadL2(const Vector<4>* p) {
+  Vector<4> x;
+  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.v[0]), "=f"(x.v[1]), "=f"(x.v[2]), "=f"(x.v[3]) : "l"(p) : "memory");
+  return x;
+}
+__device__ __forceinline__ Vector<2> LoadL2(const Vector<2>* p) {
+  Vector<2> x;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(x.v[0]), "=f"(x.v[1]) : "l"(p) : "memory");
+  return x;
 }
 __device__ __forceinline__ float2 LoadL2(const float2* p) {
   float2 v;

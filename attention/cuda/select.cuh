@@ -33,10 +33,12 @@ __device__ __forceinline__ void Rotation(int position, float frequency, float sc
   *s *= scale;
 }
 
-constexpr int kSelectWarps = 8, kSelectThreads = 256, kDigits = 2048;
+constexpr int kDigits = 2048;
 
 // The choice among `keys` by one CTA.
+template <int kWarps>
 struct Chooser {
+  static constexpr int kThreads = kWarps * 32;
   const SelectParams& p;
   unsigned* keys;      // [num_blocks]
   int* hist;           // [kDigits], cleared ahead
@@ -59,7 +61,7 @@ struct Chooser {
     __syncthreads();
     int all = 0;
 #pragma unroll
-    for (int w = 0; w < kSelectWarps; ++w) {
+    for (int w = 0; w < kWarps; ++w) {
       if (w < warp) inclusive += scratch[w];
       all += scratch[w];
     }
@@ -67,7 +69,7 @@ struct Chooser {
     return all;  // the barrier after the caller's next step keeps the scratch apart
   }
 
-  static constexpr int kEach = kDigits / kSelectThreads;  // bins of a thread: high, high - 1, ...
+  static constexpr int kEach = kDigits / kThreads;  // bins of a thread: high, high - 1, ...
   __device__ __forceinline__ static int High() { return kDigits - 1 - static_cast<int>(threadIdx.x) * kEach; }
   __device__ __forceinline__ int OwnBins(int (&bins)[kEach]) const {
     int sum = 0;
@@ -102,7 +104,7 @@ struct Chooser {
     const float scale = (kDigits - 1) / (high - low);
     const bool usable = high > low && scale < 3e38f;
     const auto bin_of = [&](unsigned key) { return usable ? min(kDigits - 1, static_cast<int>((KeyValue(key) - low) * scale)) : 0; };
-    for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+    for (int i = threadIdx.x; i < scored; i += kThreads) {
       if (Candidate(i)) atomicAdd(hist + bin_of(keys[i]), 1);
     }
     __syncthreads();
@@ -112,10 +114,10 @@ struct Chooser {
     FindBin(need, above, sum, bins, scratch + 16);
     __syncthreads();
     const int bin = scratch[16], rank = scratch[17], count = scratch[18];
-    if (count > kSelectThreads) return false;
+    if (count > 256) return false;
     // Candidates of the bin gather where the histogram was: every thread has read its bins.
     uint2* list = reinterpret_cast<uint2*>(hist);
-    for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+    for (int i = threadIdx.x; i < scored; i += kThreads) {
       const unsigned key = keys[i];
       if (Candidate(i) && bin_of(key) == bin) list[atomicAdd(scratch + 20, 1)] = make_uint2(key, static_cast<unsigned>(i));
     }
@@ -144,9 +146,9 @@ struct Chooser {
     for (int pass = 0; pass < 3; ++pass) {
       int* bins_of = hist;
       __syncthreads();
-      for (int i = threadIdx.x; i < kDigits; i += kSelectThreads) hist[i] = 0;
+      for (int i = threadIdx.x; i < kDigits; i += kThreads) hist[i] = 0;
       __syncthreads();
-      for (int i = threadIdx.x; i < scored; i += kSelectThreads) {
+      for (int i = threadIdx.x; i < scored; i += kThreads) {
         const unsigned key = keys[i];
         if ((key & mask) == value && Candidate(i)) atomicAdd(bins_of + (key >> kShift[pass]) % (1u << kBits[pass]), 1);
       }
@@ -175,7 +177,7 @@ struct Chooser {
 
   __device__ __forceinline__ float SumExp(float peak) {
     float sum = 0;
-    for (int i = threadIdx.x; i < scored; i += kSelectThreads) sum += ptx::Exp2((KeyValue(keys[i]) - peak) * 1.4426950408889634f);
+    for (int i = threadIdx.x; i < scored; i += kThreads) sum += ptx::Exp2((KeyValue(keys[i]) - peak) * 1.4426950408889634f);
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
     float* parts = reinterpret_cast<float*>(scratch);
@@ -183,20 +185,20 @@ struct Chooser {
     __syncthreads();
     sum = 0;
 #pragma unroll
-    for (int w = 0; w < kSelectWarps; ++w) sum += parts[w];
+    for (int w = 0; w < kWarps; ++w) sum += parts[w];
     __syncthreads();
     return sum;
   }
   __device__ __forceinline__ float Peak() {
     float peak = ptx::kNegInf;
-    for (int i = threadIdx.x; i < scored; i += kSelectThreads) peak = fmaxf(peak, KeyValue(keys[i]));
+    for (int i = threadIdx.x; i < scored; i += kThreads) peak = fmaxf(peak, KeyValue(keys[i]));
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, lanes));
     float* parts = reinterpret_cast<float*>(scratch);
     if (lane == 0) parts[warp] = peak;
     __syncthreads();
 #pragma unroll
-    for (int w = 0; w < kSelectWarps; ++w) peak = fmaxf(peak, parts[w]);
+    for (int w = 0; w < kWarps; ++w) peak = fmaxf(peak, parts[w]);
     __syncthreads();
     return peak;
   }
@@ -225,7 +227,7 @@ struct Chooser {
 
   // Writes the list of one row, ascending. Each warp owns a run of blocks.
   __device__ __forceinline__ void List(unsigned floor, int ties, int last, int* ids, int* count) {
-    const int run = (num_blocks + kSelectThreads - 1) / kSelectThreads * 32, begin = warp * run;
+    const int run = (num_blocks + kThreads - 1) / kThreads * 32, begin = warp * run;
     const auto state = [&](int i) {  // 1: in; 2: ties with the floor
       if (i >= num_blocks) return 0;
       const unsigned key = i < scored ? keys[i] : 0u;
@@ -238,15 +240,15 @@ struct Chooser {
       in += __popc(__ballot_sync(~0u, s == 1));
       equal += __popc(__ballot_sync(~0u, s == 2));
     }
-    if (lane == 0) scratch[warp] = in, scratch[kSelectWarps + warp] = equal;
+    if (lane == 0) scratch[warp] = in, scratch[32 + warp] = equal;
     __syncthreads();
     int total = 0, total_equal = 0;
     in = equal = 0;
 #pragma unroll
-    for (int w = 0; w < kSelectWarps; ++w) {
+    for (int w = 0; w < kWarps; ++w) {
       if (w == warp) in = total, equal = total_equal;
       total += scratch[w];
-      total_equal += scratch[kSelectWarps + w];
+      total_equal += scratch[32 + w];
     }
     total += min(total_equal, ties);
     if (total > p.capacity || total == num_blocks) {
@@ -262,14 +264,14 @@ struct Chooser {
       in += __popc(ins);
       equal += __popc(equals);
     }
-    for (int i = total + threadIdx.x; i < p.capacity; i += kSelectThreads) ids[i] = -1;
+    for (int i = total + threadIdx.x; i < p.capacity; i += kThreads) ids[i] = -1;
     if (threadIdx.x == 0) *count = total;
   }
 };
 
-template <int kD, ScoreKind kKind, int kCtas>
+template <int kD, ScoreKind kKind, int kCtas, int kWarps>
 struct SelectShape {
-  static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kSelectWarps) * kD : 0;  // floats
+  static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kWarps) * kD : 0;  // floats
   static constexpr int SharedBytes(int max_blocks) { return (kDigits + 64 + kD + kPieces + max_blocks) * 4; }
 };
 
@@ -296,13 +298,14 @@ __device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
 }
 
 // W = D: the gate's width is the head's, as its rotation demands.
-template <int kD, ScoreKind kKind, int kCtas>
-__global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_constant__ SelectParams p) {
+template <int kD, ScoreKind kKind, int kCtas, int kWarps>
+__global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constant__ SelectParams p) {
   constexpr bool kPairs = kKind == ScoreKind::kResa || kKind == ScoreKind::kQuest;
   constexpr int kLanes = kD / 8;                     // that share a row, 16 bytes each
   constexpr int kRowsAWarp = 32 / kLanes;
-  constexpr int kRowsAPass = kRowsAWarp * kSelectWarps;
-  constexpr int kAhead = 8;                          // passes in flight
+  constexpr int kRowsAPass = kRowsAWarp * kWarps;
+  constexpr int kThreads = kWarps * 32;
+  constexpr int kAhead = kKind == ScoreKind::kQuest ? 2 : kPairs ? 4 : 8;  // passes in flight
   constexpr int kShare = kLanes / kAhead > 0 ? kLanes / kAhead : 1;
   constexpr int kHeads = kKind == ScoreKind::kQuest ? 8 : 1;
   extern __shared__ __align__(16) char shared[];
@@ -310,7 +313,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
   int* scratch = hist + kDigits;
   float2* rotation = reinterpret_cast<float2*>(scratch + 64);  // [D / 2]: cosine, sine
   float* pieces = reinterpret_cast<float*>(rotation + kD / 2);
-  unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas>::kPieces);
+  unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas, kWarps>::kPieces);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % kLanes;
   const int row = blockIdx.x / kCtas, b = ptx::Divide(row, p.heads_magic), head = row - b * p.kv_heads;
@@ -318,7 +321,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
   ptx::LaunchDependents();
   const ptx::u64 policy = ptx::EvictFirst();
   if (rank == 0) {
-    for (int i = threadIdx.x * 4; i < kDigits; i += 4 * kSelectThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
+    for (int i = threadIdx.x * 4; i < kDigits; i += 4 * kThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
     if (threadIdx.x == 0) scratch[20] = 0, scratch[60] = -1, scratch[61] = 0;
   }
   ptx::ClusterArrive();  // who writes into a neighbour waits for it to have begun
@@ -338,7 +341,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
   };
   load_pages(begin);
   const int num_blocks = (length + p.block_tokens - 1) / p.block_tokens;
-  Chooser chooser{p, keys, hist, scratch, num_blocks, kPairs ? num_blocks : length / p.block_tokens};
+  Chooser<kWarps> chooser{p, keys, hist, scratch, num_blocks, kPairs ? num_blocks : length / p.block_tokens};
   if (length <= p.dense_below || num_blocks > p.max_blocks || (p.mode != 2 && num_blocks <= chooser.Keep())) {
     if (rank == 0 && threadIdx.x == 0) p.counts[row] = -1;
     ptx::ClusterWait();
@@ -400,6 +403,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
     const int rows = p.group * kD, each = (rows + kCtas - 1) / kCtas, first = rank * each, last = min(rows, first + each);
     const char* weights = static_cast<const char*>(p.gate_weights) + static_cast<ptx::i64>(head) * rows * kD * 2 + part * 16;
     const ptx::u16* u = reinterpret_cast<const ptx::u16*>(q) + static_cast<ptx::i64>(row) * rows;
+    constexpr int kRowsAhead = kWarps == 8 ? 16 : 8;
     float sum[8] = {};
     bool loaded = false;
     if (p.frequencies != nullptr && threadIdx.x < kD / 2) {
@@ -407,11 +411,11 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
       Rotation(length - 1, p.frequencies[threadIdx.x], p.rope_scale, &cosine, &sine);
       rotation[threadIdx.x] = make_float2(cosine, sine);
     }
-    for (int i = first + warp * kRowsAWarp + lane / kLanes; i < last || !loaded; i += 8 * kRowsAPass) {
-      uint4 w[8];
-      ptx::u16 x[8];
+    for (int i = first + warp * kRowsAWarp + lane / kLanes; i < last || !loaded; i += kRowsAhead * kRowsAPass) {
+      uint4 w[kRowsAhead];
+      ptx::u16 x[kRowsAhead];
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < kRowsAhead; ++j) {
         const int at = i + j * kRowsAPass;
         w[j] = make_uint4(0, 0, 0, 0);
         x[j] = 0;
@@ -423,7 +427,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
       if (!loaded) load(begin);  // behind the weights, which are needed first
       loaded = true;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < kRowsAhead; ++j) {
         float y[8];
         unpack(w[j], y);
         const float input = __uint_as_float(static_cast<ptx::u32>(x[j]) << 16);
@@ -448,7 +452,7 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(const __grid_cons
       const int column = threadIdx.x;
       float x = 0;
 #pragma unroll
-      for (int w = 0; w < kSelectWarps; ++w) x += warps[w * kD + column];
+      for (int w = 0; w < kWarps; ++w) x += warps[w * kD + column];
       const ptx::u32 mine = ptx::SharedAddress(pieces + rank * kD + column);
 #pragma unroll
       for (int to = 0; to < kCtas; ++to) ptx::StoreCluster(ptx::MapToRank(mine, to), __float_as_uint(x));
