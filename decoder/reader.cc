@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "absl/synchronization/mutex.h"
+#include "base/nn/activations.h"
 #include "decoder/chat_prompt.h"
 #include "decoder/load_tokenizer.h"
 #include "decoder/model.h"
@@ -34,11 +35,10 @@ struct Reader::Impl {
   std::unique_ptr<Model> model;
   absl::Mutex mutex;          // one call at a time: guards the model's scratch memory and what follows
   std::optional<KvCache> cache;
-  std::vector<float> scratch;  // [vocab]
 
   absl::Status CheckLength(int64_t prompt, int64_t more, const char* what) const {
     if (prompt < 1) return InvalidArgument("a prompt needs at least 1 token");
-    const int64_t allowed = model->max_context_tokens();
+    const int64_t allowed = std::min(model->max_context_tokens(), cache->max_tokens());
     if (prompt + more <= allowed) return absl::OkStatus();
     return ResourceExhausted("the prompt's ", prompt, " tokens and ", more, " ", what, " need a context of ",
                              prompt + more, ", ", allowed, " are allowed (reader.max_context_tokens)");
@@ -97,7 +97,6 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Open(const std::string& path, co
     tokens = std::min(tokens, fit);
   }
   ASSIGN_OR_RETURN(impl.cache, model.NewCache(tokens));
-  impl.scratch.resize(static_cast<size_t>(model.config().vocab_size));
   return reader;
 }
 
@@ -152,7 +151,7 @@ absl::StatusOr<Generation> Reader::Generate(std::span<const int32_t> prompt, con
   };
   for (int64_t step = 0;; ++step) {
     const std::span<float> logits = model.logits();
-    const double lse = LogSumExp(logits, impl.scratch);
+    const double lse = nn::LogSumExp(logits.data(), vocab_size());
     if (options.constraint != nullptr) options.constraint->Mask(logits);
     ASSIGN_OR_RETURN(const int32_t token, sampler.Next(logits, step));
     if (impl.IsEnd(token)) {
@@ -214,7 +213,7 @@ absl::StatusOr<ContinuationScore> Reader::Score(std::span<const int32_t> prompt,
                                   {.logit_rows = n, .cancel = cancel}));
     for (int64_t i = 0; i < n; ++i) {
       const std::span<const float> logits = model.logits().subspan(i * vocab_size(), vocab_size());
-      const double logprob = logits[continuation[begin + i]] - LogSumExp(logits, impl.scratch);
+      const double logprob = logits[continuation[begin + i]] - nn::LogSumExp(logits.data(), vocab_size());
       score.token_logprobs.push_back(static_cast<float>(logprob));
       score.logprob += logprob;
     }

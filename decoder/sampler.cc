@@ -64,13 +64,4 @@ absl::StatusOr<int32_t> Sampler::Next(std::span<const float> logits, int64_t ste
   return static_cast<int32_t>(best);
 }
 
-double LogSumExp(std::span<const float> logits, std::span<float> scratch) {
-  const auto size = static_cast<int64_t>(logits.size());
-  const int64_t best = nn::ArgMax(logits.data(), size);
-  if (best < 0 || !std::isfinite(logits[best])) return logits.empty() || best < 0 ? NAN : logits[best];
-  std::copy(logits.begin(), logits.end(), scratch.begin());
-  nn::Softmax(scratch.data(), size);  // the weight of the greatest is 1 / sum(exp(logits - greatest))
-  return logits[best] - std::log(static_cast<double>(scratch[best]));
-}
-
 }  // namespace lectern::decoder

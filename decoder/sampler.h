@@ -35,7 +35,4 @@ class Sampler {
   std::vector<int32_t> order_;  // [vocab]
 };
 
-// log(sum(exp(logits))); `scratch` [vocab] is overwritten.
-double LogSumExp(std::span<const float> logits, std::span<float> scratch);
-
 }  // namespace lectern::decoder

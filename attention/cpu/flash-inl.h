@@ -11,16 +11,22 @@
 // Budget    R x 2 accumulators, 2 vectors of B and one broadcast: 27 of 32 registers at R = 12.
 //
 // The including file defines, in its own namespace: F (a float vector), kLanes, kRowBlock, and the functions Load,
-// Store, Set, Add, Mul, Div, Max, Fma, Round, Scale2, Keep (-inf outside lo..hi), ZeroBelow, ReduceMax, ReduceAdd, and the type Bf16Lane.
+// Store, Set, Add, Mul, Div, Max, Fma, Round, Scale2, Keep (-inf outside lo..hi), ZeroBelow, ReduceMax, ReduceAdd; behind
+// the include the type Bf16Lane: LoadLanes takes kPack keys or columns of one lane, Broadcast as many elements of a row.
 
-struct F32Lane {
+// Queries and weights of the softmax as floats; only a processor that multiplies bf16 rounds them.
+struct FloatRows {
+  static constexpr int kRowPack = 1;  // elements in four bytes of a row
+  static void Put(uint32_t* row, int64_t element, F value) { Store(reinterpret_cast<float*>(row) + element, value); }
+  static void PutOne(uint32_t* row, int64_t element, float value) { reinterpret_cast<float*>(row)[element] = value; }
+};
+
+struct F32Lane : FloatRows {
   static constexpr int kPack = 1;
   using B = F;
   static B LoadLanes(const uint32_t* p) { return Load(reinterpret_cast<const float*>(p)); }
   static B Broadcast(const uint32_t* p) { return Set(*reinterpret_cast<const float*>(p)); }
   static F Dot(F acc, B a, B b) { return Fma(a, b, acc); }
-  static void Put(uint32_t* lanes, int64_t element, F value) { Store(reinterpret_cast<float*>(lanes) + element, value); }
-  static void PutOne(uint32_t* lanes, int64_t element, float value) { reinterpret_cast<float*>(lanes)[element] = value; }
 };
 
 constexpr int kPage = 64;
@@ -42,7 +48,7 @@ inline F Exp2(F x) {
   return ZeroBelow(x, Set(-126.0f), Scale2(p, n));
 }
 
-// c[r][v] += sum over t < steps of lane t of row r of A, times lanes of row t of B.
+// c[r][v] += sum over t < steps of elements kPack t .. of row r of A, times lanes of row t of B.
 template <class Lane, int R, int V>
 inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_stride, const uint32_t* b,
                                                  int64_t b_stride, int64_t steps, F (&c)[R][V]) {
@@ -52,7 +58,7 @@ inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_st
     for (int v = 0; v < V; ++v) column[v] = Lane::LoadLanes(b + t * b_stride + v * kLanes);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
-      const typename Lane::B row = Lane::Broadcast(a + r * a_stride + t);
+      const typename Lane::B row = Lane::Broadcast(a + r * a_stride + t * (Lane::kPack / Lane::kRowPack));
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) c[r][v] = Lane::Dot(c[r][v], row, column[v]);
     }
@@ -75,7 +81,7 @@ inline void Scores(const FlashTile& t, const uint32_t* q, const char* k_block, i
     F c[R][2];
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) c[r][0] = c[r][1] = Set(0.0f);
-    Panel<Lane, R, 2>(q, steps, reinterpret_cast<const uint32_t*>(k_block) + column, kPage, steps, c);
+    Panel<Lane, R, 2>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k_block) + column, kPage, steps, c);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       Store(t.scores + r * kPage + column, c[r][0]);
@@ -113,7 +119,7 @@ void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, c
   if (valid <= 0) return;
   if (bounds[0] >= base + kPage) return;  // and the first one furthest back
   const int64_t v_bytes = t.value_width * kPage * 4 / Lane::kPack, k_bytes = t.key_width * kPage * 4 / Lane::kPack;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kPack), k_block, valid, row == 0 ? v_block : nullptr, v_bytes);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), k_block, valid, row == 0 ? v_block : nullptr, v_bytes);
 
   constexpr float kInfinity = __builtin_inff();
   float correction[R];
@@ -129,7 +135,7 @@ void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, c
     for (int column = 0; column < kPage; column += kLanes) {
       const F weight = Exp2(Add(Load(scores + column), Set(-shift)));
       total = Add(total, weight);
-      Lane::Put(t.weights + r * (kPage / Lane::kPack), column, weight);
+      Lane::Put(t.weights + r * (kPage / Lane::kRowPack), column, weight);
     }
     alignas(64) float one[kLanes];
     correction[r] = 1.0f;
@@ -153,7 +159,7 @@ void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, c
       c[r][0] = Mul(Load(acc), Set(correction[r]));
       c[r][1] = Mul(Load(acc + kLanes), Set(correction[r]));
     }
-    Panel<Lane, R, 2>(t.weights, kPage / Lane::kPack, reinterpret_cast<const uint32_t*>(v_block) + column,
+    Panel<Lane, R, 2>(t.weights, kPage / Lane::kRowPack, reinterpret_cast<const uint32_t*>(v_block) + column,
                       t.value_width, steps, c);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
@@ -165,7 +171,7 @@ void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, c
   for (; column < t.value_width; column += kLanes) {
     F c[R][1];
     for (int r = 0; r < R; ++r) c[r][0] = Mul(Load(t.acc + (row + r) * t.value_width + column), Set(correction[r]));
-    Panel<Lane, R, 1>(t.weights, kPage / Lane::kPack, reinterpret_cast<const uint32_t*>(v_block) + column,
+    Panel<Lane, R, 1>(t.weights, kPage / Lane::kRowPack, reinterpret_cast<const uint32_t*>(v_block) + column,
                       t.value_width, steps, c);
     for (int r = 0; r < R; ++r) Store(t.acc + (row + r) * t.value_width + column, c[r][0]);
   }
@@ -180,14 +186,14 @@ void BlockOf(int64_t rows, const FlashTile& t, int64_t row, int64_t page, const 
   Block<Lane, R>(t, row, page, k_block, v_block, next_k);
 }
 
-// Rounds the queries, with the scale folded in, and notes which keys each row sees.
+// Packs the queries, with the scale folded in, and notes which keys each row sees.
 template <class Lane>
 void Pack(const FlashTile& t) {
   const float scale = t.soft_cap > 0 ? t.scale : t.scale * kLog2e;
   for (int64_t row = 0; row < t.num_rows; ++row) {
     const int64_t query = row / t.group;
     const float* q = t.q + query * t.q_query_stride + row % t.group * t.q_head_stride;
-    uint32_t* to = t.packed_q + row * (t.key_width / Lane::kPack);
+    uint32_t* to = t.packed_q + row * (t.key_width / Lane::kRowPack);
     int64_t column = 0;
     for (; column + kLanes <= t.key_width; column += kLanes) Lane::Put(to, column, Mul(Load(q + column), Set(scale)));
     for (; column < t.key_width; ++column) Lane::PutOne(to, column, q[column] * scale);
@@ -229,7 +235,7 @@ void MassOf(const KeyMassTile& m, int64_t row, int64_t rows, int64_t page, const
   }
   const FlashTile& t = m.tile;
   const int64_t lo = t.bounds[row * 2] - page * kPage, hi = t.bounds[row * 2 + 1] - page * kPage;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kPack), k_block, hi < kPage ? hi : kPage, nullptr, 0);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), k_block, hi < kPage ? hi : kPage, nullptr, 0);
   for (int r = 0; r < R; ++r) {
     float* scores = t.scores + r * kPage;
     Shape(t, scores, lo, hi);

@@ -48,7 +48,9 @@ inline float ReduceAdd(F v) {
   return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
-struct Bf16Lane {
+#include "attention/cpu/flash-inl.h"
+
+struct Bf16Lane : FloatRows {
   static constexpr int kPack = 2;
   struct B {
     F even, odd;
@@ -58,24 +60,12 @@ struct Bf16Lane {
             _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(static_cast<int>(0xffff0000))))};
   }
   static B LoadLanes(const uint32_t* p) { return Split(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-  static B Broadcast(const uint32_t* p) { return Split(_mm256_set1_epi32(static_cast<int>(*p))); }
+  static B Broadcast(const uint32_t* p) {
+    const auto* row = reinterpret_cast<const float*>(p);
+    return {Set(row[0]), Set(row[1])};
+  }
   static F Dot(F acc, const B& a, const B& b) { return Fma(a.odd, b.odd, Fma(a.even, b.even, acc)); }
-  static void Put(uint32_t* lanes, int64_t element, F value) {
-    const __m256i bits = _mm256_castps_si256(value);
-    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const __m256i rounded =
-        _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
-    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(reinterpret_cast<uint16_t*>(lanes) + element), packed);
-  }
-  static void PutOne(uint32_t* lanes, int64_t element, float value) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, sizeof(bits));
-    reinterpret_cast<uint16_t*>(lanes)[element] = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-  }
 };
-
-#include "attention/cpu/flash-inl.h"
 
 }  // namespace
 

@@ -15,7 +15,9 @@ namespace {
 
 #include "attention/cpu/vector_avx512-inl.h"
 
-struct Bf16Lane {
+#include "attention/cpu/flash-inl.h"
+
+struct Bf16Lane : FloatRows {
   static constexpr int kPack = 2;
   struct B {
     F even, odd;
@@ -25,22 +27,12 @@ struct Bf16Lane {
             _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0xffff0000))))};
   }
   static B LoadLanes(const uint32_t* p) { return Split(_mm512_loadu_si512(p)); }
-  static B Broadcast(const uint32_t* p) { return Split(_mm512_set1_epi32(static_cast<int>(*p))); }
+  static B Broadcast(const uint32_t* p) {
+    const auto* row = reinterpret_cast<const float*>(p);
+    return {Set(row[0]), Set(row[1])};
+  }
   static F Dot(F acc, const B& a, const B& b) { return Fma(a.odd, b.odd, Fma(a.even, b.even, acc)); }
-  static void Put(uint32_t* lanes, int64_t element, F value) {
-    const __m512i bits = _mm512_castps_si512(value);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded =
-        _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(reinterpret_cast<uint16_t*>(lanes) + element),
-                        _mm512_cvtepi32_epi16(rounded));
-  }
-  static void PutOne(uint32_t* lanes, int64_t element, float value) {
-    reinterpret_cast<uint16_t*>(lanes)[element] = RoundBf16(value);
-  }
 };
-
-#include "attention/cpu/flash-inl.h"
 
 }  // namespace
 

@@ -15,8 +15,16 @@ namespace {
 
 #include "attention/cpu/vector_avx512-inl.h"
 
+#include "attention/cpu/flash-inl.h"
+
+inline uint16_t RoundBf16(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
 struct Bf16Lane {
-  static constexpr int kPack = 2;
+  static constexpr int kPack = 2, kRowPack = 2;
   using B = __m512i;
   static B LoadLanes(const uint32_t* p) { return _mm512_loadu_si512(p); }
   static B Broadcast(const uint32_t* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
@@ -31,8 +39,6 @@ struct Bf16Lane {
     reinterpret_cast<uint16_t*>(lanes)[element] = RoundBf16(value);
   }
 };
-
-#include "attention/cpu/flash-inl.h"
 
 }  // namespace
 

@@ -50,18 +50,15 @@ inline float ReduceMax(F v) {
   return best;
 }
 inline float ReduceAdd(F v) { return (v[0] + v[1]) + (v[2] + v[3]); }
-inline uint16_t RoundBf16(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 inline F FromBits(I bits) {
   F v;
   __builtin_memcpy(&v, &bits, sizeof(v));
   return v;
 }
 
-struct Bf16Lane {
+#include "attention/cpu/flash-inl.h"
+
+struct Bf16Lane : FloatRows {
   static constexpr int kPack = 2;
   struct B {
     F even, odd;
@@ -73,19 +70,11 @@ struct Bf16Lane {
     return Split(bits);
   }
   static B Broadcast(const uint32_t* p) {
-    const int32_t x = static_cast<int32_t>(*p);
-    return Split(I{x, x, x, x});
+    const auto* row = reinterpret_cast<const float*>(p);
+    return {Set(row[0]), Set(row[1])};
   }
   static F Dot(F acc, const B& a, const B& b) { return Fma(a.odd, b.odd, Fma(a.even, b.even, acc)); }
-  static void Put(uint32_t* lanes, int64_t element, F value) {
-    for (int i = 0; i < kLanes; ++i) PutOne(lanes, element + i, value[i]);
-  }
-  static void PutOne(uint32_t* lanes, int64_t element, float value) {
-    reinterpret_cast<uint16_t*>(lanes)[element] = RoundBf16(value);
-  }
 };
-
-#include "attention/cpu/flash-inl.h"
 
 }  // namespace
 

@@ -26,8 +26,3 @@ inline F ZeroBelow(F x, F limit, F value) {
 }
 inline float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }
 inline float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
-inline uint16_t RoundBf16(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "base/cpu_target.h"
 #include "base/nn/activations.h"
 #include "base/nn/cpu/elementwise_kernels.h"
@@ -31,11 +33,14 @@ void Add(const float* a, const float* b, int64_t n, float* out) { ActiveElementw
 void Softmax(float* x, int64_t n) { ActiveElementwise().softmax(x, n); }
 
 int64_t ArgMax(const float* x, int64_t n) {
-  int64_t best = -1;
-  for (int64_t i = 0; i < n; ++i) {
-    if (x[i] == x[i] && (best < 0 || x[i] > x[best])) best = i;
-  }
-  return best;
+  const float peak = ActiveElementwise().peak(x, n);
+  return ActiveElementwise().find(x, n, peak);  // a peak of -inf is not found where all are NaN
+}
+
+double LogSumExp(const float* x, int64_t n) {
+  const float peak = ActiveElementwise().peak(x, n);
+  if (!std::isfinite(peak)) return peak;
+  return peak + std::log(static_cast<double>(ActiveElementwise().sum_exp(x, n, peak)));
 }
 
 }  // namespace lectern::nn

@@ -53,13 +53,5 @@ TEST(Sampler, BadOptionsAndHopelessLogitsAreErrors) {
   EXPECT_EQ(sampler.Next(std::vector<float>{kNever, kNever}, 0).status().code(), absl::StatusCode::kInternal);
 }
 
-TEST(Sampler, LogSumExpIsThatOfDouble) {
-  const std::vector<float> logits = {3, -2, 0.5f, 88, 87, kNever};
-  std::vector<float> scratch(6);
-  double sum = 0;
-  for (float x : logits) sum += std::exp(static_cast<double>(x) - 88);
-  EXPECT_NEAR(LogSumExp(logits, scratch), 88 + std::log(sum), 1e-6);
-}
-
 }  // namespace
 }  // namespace lectern::decoder

@@ -77,16 +77,19 @@ void Add(const float* a, const float* b, int64_t n, float* out) {
   MapTwo(a, b, n, out, [](Vec x, Vec y) LECTERN_INLINE_LAMBDA { return x + y; });
 }
 
-void Softmax(float* x, int64_t n) {
-  if (n <= 0) return;
+float Peak(const float* x, int64_t n) {  // NaN is passed over; -inf where nothing is greater
   const float lowest = -__builtin_inff();
   Vec best = Splat(lowest);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) best = MaxVec(best, LoadVec(x + i));
-  if (i < n) best = MaxVec(best, LoadPart(x + i, n - i, lowest));
-  const float peak = MaxLanes(best);
-  if (peak == lowest) {  // every score is masked
-    for (i = 0; i < n; ++i) x[i] = 0.0f;
+  for (; i + kLanes <= n; i += kLanes) best = MaxVec(LoadVec(x + i), best);
+  if (i < n) best = MaxVec(LoadPart(x + i, n - i, lowest), best);
+  return MaxLanes(best);
+}
+
+void Softmax(float* x, int64_t n) {
+  const float peak = Peak(x, n);
+  if (peak == -__builtin_inff()) {  // every score is masked
+    for (int64_t i = 0; i < n; ++i) x[i] = 0.0f;
     return;
   }
   MapOne(x, n, x, [=](Vec v) LECTERN_INLINE_LAMBDA { return ExpVec(v - peak); });
@@ -94,8 +97,27 @@ void Softmax(float* x, int64_t n) {
   MapOne(x, n, x, [=](Vec v) LECTERN_INLINE_LAMBDA { return v * scale; });
 }
 
+float SumExp(const float* x, int64_t n, float shift) {
+  return SumOf(x, n, [=](Vec v) LECTERN_INLINE_LAMBDA { return ExpVec(v - shift); });
+}
+
+int64_t Find(const float* x, int64_t n, float value) {
+  constexpr int64_t kStep = 4 * kLanes;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const IVec found = (LoadVec(x + i) == value) | (LoadVec(x + i + kLanes) == value) |
+                       (LoadVec(x + i + 2 * kLanes) == value) | (LoadVec(x + i + 3 * kLanes) == value);
+    if (SumIntLanes(found) != 0) break;
+  }
+  for (; i < n; ++i) {
+    if (x[i] == value) return i;
+  }
+  return -1;
+}
+
 }  // namespace
 
-const ElementwiseKernels kElementwise = {RmsNorm, LayerNorm, SiluMul, GeluTanhMul, GeluErf, GeluTanh, Add, Softmax};
+const ElementwiseKernels kElementwise = {RmsNorm, LayerNorm, SiluMul, GeluTanhMul, GeluErf, GeluTanh, Add, Softmax,
+                                         Peak, SumExp, Find};
 
 }  // namespace lectern::nn::LECTERN_TARGET

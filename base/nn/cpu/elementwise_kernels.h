@@ -15,6 +15,9 @@ struct ElementwiseKernels {
   void (*gelu_tanh)(const float* x, int64_t n, float* out);
   void (*add)(const float* a, const float* b, int64_t n, float* out);
   void (*softmax)(float* x, int64_t n);
+  float (*peak)(const float* x, int64_t n);
+  float (*sum_exp)(const float* x, int64_t n, float shift);  // sum of e^(x - shift)
+  int64_t (*find)(const float* x, int64_t n, float value);   // the first place of `value`, or -1
 };
 
 namespace scalar { extern const ElementwiseKernels kElementwise; }

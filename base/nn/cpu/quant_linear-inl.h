@@ -183,30 +183,40 @@ void Gemm(const QuantTask& task) {
 
 // int16 codes and sums of a block of tokens: d = greatest / 32767 of each 32 columns, rounded to nearest even.
 void QuantizeBlock(const float* x, int64_t x_stride, int tokens, int64_t groups, uint8_t* out) {
-  using Shorts = int16_t __attribute__((vector_size(32)));
+  using Shorts = int16_t __attribute__((vector_size(LECTERN_VECTOR_BYTES / 2)));
+  constexpr int kVectors = 32 / kLanes;  // of a group
   for (int t = 0; t < tokens; ++t) {
     const float* from = x + t * x_stride;
     uint8_t* to = out;
     for (int64_t g = 0; g < groups; ++g, from += 32, to += kActivationBytes * tokens) {
-      const Vec a = LoadVec(from), b = LoadVec(from + 16);
-      const float peak = MaxLanes(MaxVec(AbsVec(a), AbsVec(b)));
+      Vec peaks = Splat(0.0f);
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) peaks = MaxVec(peaks, AbsVec(LoadVec(from + i * kLanes)));
+      const float peak = MaxLanes(peaks);
       const float d = peak / 32767.0f;
       const float scale = peak > 0.0f ? 32767.0f / peak : 0.0f;
-      const Vec magic = Splat(12582912.0f);  // 1.5 * 2^23
-      const IVec low = __builtin_convertvector((a * scale + magic) - magic, IVec);
-      const IVec high = __builtin_convertvector((b * scale + magic) - magic, IVec);
-      const Shorts low16 = __builtin_convertvector(low, Shorts), high16 = __builtin_convertvector(high, Shorts);
+      const Vec magic = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+      int16_t codes[32];
+      int32_t sums[2];
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        IVec sum{};
+#pragma GCC unroll 4
+        for (int i = half * kVectors / 2; i < (half + 1) * kVectors / 2; ++i) {
+          const IVec rounded = __builtin_convertvector((LoadVec(from + i * kLanes) * scale + magic) - magic, IVec);
+          sum += rounded;
+          const Shorts narrow = __builtin_convertvector(rounded, Shorts);
+          __builtin_memcpy(codes + i * kLanes, &narrow, sizeof(narrow));
+        }
+        sums[half] = SumIntLanes(sum);
+      }
       if (tokens == 1) {
-        __builtin_memcpy(to, &low16, 32);
-        __builtin_memcpy(to + 32, &high16, 32);
+        __builtin_memcpy(to, codes, sizeof(codes));
       } else {
-        int16_t codes[32];
-        __builtin_memcpy(codes, &low16, 32);
-        __builtin_memcpy(codes + 16, &high16, 32);
 #pragma GCC unroll 16
         for (int pair = 0; pair < 16; ++pair) __builtin_memcpy(to + 4 * (pair * tokens + t), codes + 2 * pair, 4);
       }
-      const int32_t sum_low = SumIntLanes(low), sum_high = SumIntLanes(high), sum = sum_low + sum_high;
+      const int32_t sum = sums[0] + sums[1];
       auto* floats = reinterpret_cast<float*>(to + 64 * tokens);
       auto* ints = reinterpret_cast<int32_t*>(to + 64 * tokens);
       floats[t] = d;
@@ -214,8 +224,8 @@ void QuantizeBlock(const float* x, int64_t x_stride, int tokens, int64_t groups,
       ints[2 * tokens + t] = -8 * sum;
       ints[3 * tokens + t] = -16 * sum;
       ints[4 * tokens + t] = -128 * sum;
-      ints[5 * tokens + t] = -32 * sum_low;
-      ints[6 * tokens + t] = -32 * sum_high;
+      ints[5 * tokens + t] = -32 * sums[0];
+      ints[6 * tokens + t] = -32 * sums[1];
       ints[7 * tokens + t] = 0;
     }
   }

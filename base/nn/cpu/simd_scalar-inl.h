@@ -57,7 +57,8 @@ SIMD_INLINE float HalfToFloat(uint32_t bits) {
   const uint32_t biased = exponent == 31 ? 255u : exponent + 112u;
   return __builtin_bit_cast(float, sign | biased << 23 | mantissa << 13);
 }
-SIMD_INLINE Floats LoadHalfs(const uint8_t* p) {
+// A call: unrolled into every kernel it is most of their code.
+inline __attribute__((noinline)) Floats LoadHalfs(const uint8_t* p) {
   Floats r{};
   for (int i = 0; i < 16; ++i) r[i] = HalfToFloat(static_cast<uint32_t>(p[2 * i] | p[2 * i + 1] << 8));
   return r;

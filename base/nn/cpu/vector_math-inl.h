@@ -1,5 +1,6 @@
-// base/nn/cpu/vector_math-inl.h: sixteen floats at a time, by compiler vectors, so that one text serves every target.
-// A target without 512-bit registers gets the same code in two or four pieces. No standard header but <cstdint>.
+// base/nn/cpu/vector_math-inl.h: one register of floats at a time, by compiler vectors, so that one text serves every
+// target. Never wider than a register: gcc splits sums of wider vectors in halves, but compares them one by one.
+// No standard header but <cstdint>.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +8,16 @@
 
 namespace {
 
-constexpr int64_t kLanes = 16;
-using Vec = float __attribute__((vector_size(64)));
-using IVec = int32_t __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
+#define LECTERN_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define LECTERN_VECTOR_BYTES 32
+#else
+#define LECTERN_VECTOR_BYTES 16
+#endif
+constexpr int64_t kLanes = LECTERN_VECTOR_BYTES / 4;
+using Vec = float __attribute__((vector_size(LECTERN_VECTOR_BYTES)));
+using IVec = int32_t __attribute__((vector_size(LECTERN_VECTOR_BYTES)));
 #define LECTERN_INLINE inline __attribute__((always_inline))
 #define LECTERN_INLINE_LAMBDA __attribute__((always_inline))
 
@@ -35,27 +43,34 @@ LECTERN_INLINE Vec Select(IVec mask, Vec yes, Vec no) {
 LECTERN_INLINE Vec MaxVec(Vec a, Vec b) { return Select(a > b, a, b); }
 LECTERN_INLINE Vec MinVec(Vec a, Vec b) { return Select(a < b, a, b); }
 LECTERN_INLINE Vec AbsVec(Vec a) { return (Vec)((IVec)a & (IVec{} + 0x7fffffff)); }
-// Halves are added pairwise: a fixed order, whatever the target.
-LECTERN_INLINE float SumLanes(Vec v) {
-  float x[16];
-  __builtin_memcpy(x, &v, sizeof(x));
-  for (int width = 8; width >= 1; width /= 2) {
-    for (int i = 0; i < width; ++i) x[i] += x[i + width];
+// Folds a vector to one number, upper half onto lower.
+using Vec8 = float __attribute__((vector_size(32)));
+using Vec4 = float __attribute__((vector_size(16)));
+using IVec8 = int32_t __attribute__((vector_size(32)));
+using IVec4 = int32_t __attribute__((vector_size(16)));
+template <class V8, class V4, class V, class Fold>
+LECTERN_INLINE auto FoldLanes(V v, const Fold& fold) {
+  if constexpr (sizeof(V) == 64) {
+    V8 half[2];
+    __builtin_memcpy(half, &v, sizeof(v));
+    return FoldLanes<V8, V4>(fold(half[0], half[1]), fold);
+  } else if constexpr (sizeof(V) == 32) {
+    V4 half[2];
+    __builtin_memcpy(half, &v, sizeof(v));
+    return FoldLanes<V8, V4>(fold(half[0], half[1]), fold);
+  } else {
+    const V two = fold(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+    return fold(two, __builtin_shufflevector(two, two, 1, 0, 3, 2))[0];
   }
-  return x[0];
+}
+LECTERN_INLINE float SumLanes(Vec v) {
+  return FoldLanes<Vec8, Vec4>(v, [](auto a, auto b) LECTERN_INLINE_LAMBDA { return a + b; });
 }
 LECTERN_INLINE int32_t SumIntLanes(IVec v) {
-  int32_t x[16], sum = 0;
-  __builtin_memcpy(x, &v, sizeof(x));
-  for (int i = 0; i < 16; ++i) sum += x[i];
-  return sum;
+  return FoldLanes<IVec8, IVec4>(v, [](auto a, auto b) LECTERN_INLINE_LAMBDA { return a + b; });
 }
 LECTERN_INLINE float MaxLanes(Vec v) {
-  float x[16];
-  __builtin_memcpy(x, &v, sizeof(x));
-  float best = x[0];
-  for (int i = 1; i < 16; ++i) best = x[i] > best ? x[i] : best;
-  return best;
+  return FoldLanes<Vec8, Vec4>(v, [](auto a, auto b) LECTERN_INLINE_LAMBDA { return a > b ? a : b; });
 }
 
 // e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor in r to the 7th power, then n into the exponent. 0 below -87.3,

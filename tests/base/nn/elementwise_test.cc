@@ -100,11 +100,33 @@ TEST(Softmax, SumsToOneAndIsZeroWhereMasked) {
 }
 
 TEST(ArgMax, TakesTheLowestOfEqualsAndNeverNaN) {
-  const float nan = std::nanf("");
-  EXPECT_EQ(ArgMax(std::vector<float>{1, 3, 2, 3}.data(), 4), 1);
-  EXPECT_EQ(ArgMax(std::vector<float>{nan, -1, nan, 5}.data(), 4), 3);
-  EXPECT_EQ(ArgMax(std::vector<float>{nan}.data(), 1), -1);
-  EXPECT_EQ(ArgMax(nullptr, 0), -1);
+  ForEachTarget([] {
+    const float nan = std::nanf(""), never = -std::numeric_limits<float>::infinity();
+    EXPECT_EQ(ArgMax(std::vector<float>{1, 3, 2, 3}.data(), 4), 1);
+    EXPECT_EQ(ArgMax(std::vector<float>{nan, -1, nan, 5}.data(), 4), 3);
+    EXPECT_EQ(ArgMax(std::vector<float>{nan}.data(), 1), -1);
+    EXPECT_EQ(ArgMax(std::vector<float>{nan, never, never}.data(), 3), 1);
+    EXPECT_EQ(ArgMax(nullptr, 0), -1);
+    auto many = RandomFloats(1000, 9);
+    for (const int64_t at : {999, 998, 640, 64, 63, 16, 0}) {
+      many[at] = 100;
+      many[at / 2 + 400] = nan;
+      EXPECT_EQ(ArgMax(many.data(), 1000), at);
+    }
+  });
+}
+
+TEST(LogSumExp, IsThatOfDouble) {
+  ForEachTarget([] {
+    const float never = -std::numeric_limits<float>::infinity();
+    std::vector<float> x = {3, -2, 0.5f, 88, 87, never};
+    for (const float v : RandomFloats(301, 4)) x.push_back(80 + 3 * v);
+    double sum = 0;
+    for (float v : x) sum += std::exp(static_cast<double>(v) - 88);
+    EXPECT_NEAR(LogSumExp(x.data(), static_cast<int64_t>(x.size())), 88 + std::log(sum), 1e-5);
+    EXPECT_EQ(LogSumExp(&never, 1), never);
+    EXPECT_EQ(LogSumExp(nullptr, 0), never);
+  });
 }
 
 }  // namespace
