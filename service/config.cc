@@ -104,6 +104,7 @@ const std::vector<Setting>& AllSettings() {
       {"reader.max_tokens", SettingType::kInt, "128", "tokens of an answer at most"},
       {"reader.citations", SettingType::kString, "required", "required, preferred or off"},
       {"reader.answer_mode", SettingType::kString, "auto", "auto, span or prose"},
+      {"reader.instruction", SettingType::kString, "", "system message in place of the built-in one"},
       {"log.level", SettingType::kString, "info", "error, warn, info or debug"},
       {"log.format", SettingType::kString, "text", "text or json"},
   };

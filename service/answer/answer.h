@@ -9,7 +9,7 @@
 // Threads: one Answer at a time on a model; cancel from any thread.
 // Errors:  kInvalidArgument (empty or oversized question, options), kResourceExhausted (context-overflow: needed,
 //          allowed, setting), kCancelled, kDeadlineExceeded, those of the model and of read_document.
-// Cost:    span: the prefill, about 24 decode steps, four short prefills to judge. prose: the prefill and one decode step
+// Cost:    span: the prefill, about 16 decode steps, a dozen prefills of 20 to 100 tokens to judge. prose: the prefill and one decode step
 //          a token.
 //
 // Modes: span gives words of a passage, chosen among the most probable spans; prose writes sentences and keeps those a
@@ -30,6 +30,7 @@
 #include "service/answer/evidence.h"
 #include "service/answer/language_model.h"
 #include "service/answer/pack.h"
+#include "service/answer/prompt.h"
 #include "service/answer/support.h"
 
 namespace lectern::service::answer {
@@ -37,7 +38,6 @@ namespace lectern::service::answer {
 inline constexpr int64_t kMaxQuestionBytes = 8192;
 
 enum class CitationMode { kRequired, kPreferred, kOff };
-enum class AnswerMode { kAuto, kSpan, kProse };
 enum class Outcome { kAnswered, kAbstained, kPartial };
 
 absl::StatusOr<CitationMode> ParseCitationMode(std::string_view name);   // required, preferred, off
@@ -55,7 +55,8 @@ struct AnswerOptions {
   bool overflow_is_error = false;      // default: the lowest passages are dropped, and listed
   bool allow_trim = true;              // cut the last passage at a sentence end, and say so
   double min_trust = -1;               // span: abstain below; under 0: the shipped default
-  int max_expansions = 24;             // span: decode steps of the search
+  std::string instruction;             // the system message; empty: the built-in one of the mode
+  int max_expansions = 16;             // span: decode steps of the search
   bool keep_candidates = false;        // fill AnswerResult::candidates, for evaluation
   const CancelToken* cancel = nullptr;
   std::function<void(std::string_view stage, int64_t done, int64_t total)> progress;
@@ -86,12 +87,13 @@ struct Removed {                       // a sentence taken out of the answer
 struct CandidateRecord {
   std::string text;
   RankFeatures features{};
-  bool chosen = false;
+  bool judged = false, chosen = false;
 };
 
 struct AnswerResult {
   std::optional<std::string> answer;   // with [id] marks; unset where abstained
-  std::string plain;                   // the answer without marks; what the reader would have said, also when abstained
+  std::string given;                   // the same without marks; empty where abstained
+  std::string plain;                   // what the reader said, also when abstained
   Outcome outcome = Outcome::kAbstained;
   std::string reason;                  // where not answered
   AnswerMode mode = AnswerMode::kSpan; // the one used
@@ -117,8 +119,6 @@ class Answerer {
   struct Work;
   absl::Status AnswerSpan(Work& work);
   absl::Status AnswerProse(Work& work);
-  absl::Status FillQuestionScores(Work& work, std::string_view title, std::string_view sentence, std::string_view answer,
-                                  std::vector<float>* given);
   LanguageModel& model_;
   index::Encoder* encoder_;
   VocabularyTrie vocabulary_;
@@ -126,9 +126,5 @@ class Answerer {
 
 // Removes each citation whose quote is not the stored text at [start, end); returns how many.
 absl::StatusOr<int64_t> VerifyCitations(const AnswerRequest& request, std::vector<Citation>* citations);
-
-// The messages put before the reader.
-std::vector<tokenizer::ChatMessage> SpanPrompt(const Packed& packed, std::string_view question);
-std::vector<tokenizer::ChatMessage> ProsePrompt(const Packed& packed, std::string_view question);
 
 }  // namespace lectern::service::answer

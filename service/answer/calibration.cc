@@ -11,17 +11,17 @@ struct Weight {
   double weight;
 };
 
-// Before the question's own probability is known: chooses whose it is worth computing.
+// Before the reader is asked again: chooses of which candidates it is asked.
 constexpr Weight kRankFirst[] = {
     {"logprob", 0.3858},      {"tokens", -0.0572},     {"log_tokens", 0.4733}, {"end_logprob", -0.2164},
     {"coverage", 3.8723},     {"in_question", -0.6619}, {"fits", 0.0697},      {"misfits", -0.2829},
-    {"punctuation", 0.3576},  {"empty", -0.8471},      {"question_logprob", 0.0},
+    {"punctuation", 0.3576},  {"empty", -0.8471},      {"question_logprob", 0.0}, {"yes", 0.0},
 };
 
 constexpr Weight kRankSecond[] = {
     {"logprob", 0.3721},      {"tokens", -0.0726},     {"log_tokens", 0.4467}, {"end_logprob", -0.2025},
     {"coverage", 2.2377},     {"in_question", -1.5108}, {"fits", 0.0579},      {"misfits", -0.2350},
-    {"punctuation", 0.3290},  {"empty", -0.7862},      {"question_logprob", 0.0587},
+    {"punctuation", 0.3290},  {"empty", -0.7862},      {"question_logprob", 0.0587}, {"yes", 0.0},
 };
 
 constexpr double kTrustBias = -0.1677;
@@ -30,7 +30,8 @@ constexpr Weight kTrust[] = {
     {"coverage", 0.5828},      {"gap", -1.8145},          {"missing_names", -0.8440},
     {"in_question", -0.7590},  {"negated", -0.9746},      {"negation_differs", -1.7061},
     {"question_words", 0.1144}, {"question_logprob", 0.2714}, {"worst_question_word", 0.0560},
-    {"worst_gain", 0.1462},
+    {"worst_gain", 0.1462},    {"refusal", 0.0},         {"yes", 0.0},
+    {"gain", 0.0},             {"worst_word_gain", 0.0},  {"unexplained", 0.0},
 };
 
 template <size_t n>
@@ -53,8 +54,8 @@ double Dot(const Weight (&weights)[n], const std::array<double, n>& features) {
 
 const double kDefaultTrust = 0.2305;
 
-double RankScore(const RankFeatures& features, bool with_question) {
-  return with_question ? Dot(kRankSecond, features) : Dot(kRankFirst, features);
+double RankScore(const RankFeatures& features, bool asked) {
+  return asked ? Dot(kRankSecond, features) : Dot(kRankFirst, features);
 }
 
 double TrustProbability(const TrustFeatures& features) { return 1 / (1 + std::exp(-(kTrustBias + Dot(kTrust, features)))); }

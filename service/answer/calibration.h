@@ -1,6 +1,6 @@
 // service/answer/calibration.h: the fitted numbers of the answerer, and nothing else.
 //
-//   double rank = RankScore(features, /*with_question=*/true);    // higher is better, among one question's candidates
+//   double rank = RankScore(features, /*asked=*/true);    // higher is better, among one question's candidates
 //   double trust = TrustProbability(features);                    // chance that the answer is right, of 1
 //   bool abstain = trust < kDefaultTrust;
 //
@@ -9,7 +9,7 @@
 // Errors:  none.
 // Cost:    a dozen multiplications.
 //
-// How they were fitted: scripts/fit_calibrator.py over dumps of eval_reading. Ranks: questions drawn from SQuAD v1.1
+// How they were fitted: scripts/fit_calibrator.py over `lectern eval answers --features`. Ranks: questions drawn from SQuAD v1.1
 // train. Trust: SQuAD v2.0 dev, the articles whose title has an even CRC-32; reported on the other half.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace lectern::service::answer {
 // Answers below this chance are abstained from: the value at which 90 % of the right answers of the fitted half stay.
 extern const double kDefaultTrust;
 
-double RankScore(const RankFeatures& features, bool with_question);
+double RankScore(const RankFeatures& features, bool asked);
 double TrustProbability(const TrustFeatures& features);
 
 }  // namespace lectern::service::answer

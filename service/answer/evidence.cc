@@ -7,6 +7,9 @@
 namespace lectern::service::answer {
 namespace {
 
+constexpr double kFarOdds = 20;      // log-odds past this tell nothing more
+constexpr double kExplained = 0.5;   // a word of the question gained less than this: the evidence does not speak of it
+
 using WordSet = std::unordered_set<std::string_view>;
 
 bool Has(const WordSet& set, const std::string& word) { return set.contains(word); }
@@ -152,8 +155,7 @@ Placed BestPlace(const Question& question, std::span<const PassageWords> passage
   return best;
 }
 
-RankFeatures FeaturesForRank(const Question& question, const SpanCandidate& candidate, const Placed& place,
-                             double question_logprob) {
+RankFeatures FeaturesForRank(const Question& question, const SpanCandidate& candidate, const Placed& place, const ReaderScores& scores) {
   const std::vector<Word> words = SplitWords(candidate.text);
   int64_t content = 0;
   const double in_question = InQuestion(question, words, &content);
@@ -163,11 +165,11 @@ RankFeatures FeaturesForRank(const Question& question, const SpanCandidate& cand
   return {candidate.logprob, tokens, std::log(tokens), candidate.end_logprob, place.coverage, in_question,
           fits == true ? 1.0 : 0.0, fits == false ? 1.0 : 0.0,
           std::string_view(".,;:!?").find(last) != std::string_view::npos ? 1.0 : 0.0, content == 0 ? 1.0 : 0.0,
-          question_logprob};
+          std::accumulate(scores.given.begin(), scores.given.end(), 0.0), std::clamp(scores.yes, -kFarOdds, kFarOdds)};
 }
 
 TrustFeatures FeaturesForTrust(const Question& question, const PassageWords& passage, const SpanCandidate& candidate,
-                               const Placed& place, const QuestionScores& scores) {
+                               const Placed& place, const ReaderScores& scores) {
   const auto n = static_cast<int64_t>(passage.sentences.size());
   const auto share_in = [&](int64_t sentence) {
     int64_t covered = 0;
@@ -189,15 +191,31 @@ TrustFeatures FeaturesForTrust(const Question& question, const PassageWords& pas
   }
   int64_t content = 0;
   const double in_question = InQuestion(question, SplitWords(candidate.text), &content);
-  double sum = 0, worst = 0, worst_gain = 20;
+  double sum = 0, worst = 0, worst_gain = kFarOdds;
   for (size_t i = 0; i < scores.given.size(); ++i) {
     sum += scores.given[i];
     worst = std::min<double>(worst, scores.given[i]);
     if (i < scores.alone.size()) worst_gain = std::min<double>(worst_gain, scores.given[i] - scores.alone[i]);
   }
   if (scores.given.empty()) worst_gain = 0;
+  // What sentence and answer tell of each content word of the question: an entity that was swapped gains nothing.
+  std::vector<double> gains(question.words.size(), 0);
+  double gain = 0;
+  for (size_t i = 0; i < std::min({scores.given.size(), scores.alone.size(), scores.word.size()}); ++i) {
+    gain += scores.given[i] - scores.alone[i];
+    if (scores.word[i] >= 0) gains[static_cast<size_t>(scores.word[i])] += scores.given[i] - scores.alone[i];
+  }
+  double worst_word = kFarOdds;
+  int64_t unexplained = 0, content_words = 0;
+  for (size_t w = 0; w < gains.size(); ++w) {
+    if (question.words[w].stop) continue;
+    ++content_words;
+    worst_word = std::min(worst_word, gains[w]);
+    unexplained += gains[w] < kExplained;
+  }
+  if (content_words == 0) worst_word = 0;
   return {candidate.logprob,
-          std::clamp(scores.not_found - candidate.logprob, -20.0, 20.0),
+          std::clamp(scores.not_found - candidate.logprob, -kFarOdds, kFarOdds),
           std::min<double>(static_cast<double>(candidate.token_logprobs.size()), 12),
           here,
           most - here,
@@ -208,7 +226,12 @@ TrustFeatures FeaturesForTrust(const Question& question, const PassageWords& pas
           static_cast<double>(std::min<size_t>(question.content.size(), 14)),
           sum / static_cast<double>(std::max<size_t>(scores.given.size(), 1)),
           worst,
-          worst_gain};
+          worst_gain,
+          std::clamp(scores.refusal, -kFarOdds, kFarOdds),
+          std::clamp(scores.yes, -kFarOdds, kFarOdds),
+          gain / static_cast<double>(std::max<size_t>(scores.given.size(), 1)),
+          std::max(worst_word, -kFarOdds),
+          Share(unexplained, static_cast<size_t>(content_words))};
 }
 
 }  // namespace lectern::service::answer

@@ -48,15 +48,15 @@ std::string_view KindName(QuestionKind kind);
 std::optional<bool> FitsKind(QuestionKind kind, const std::vector<Word>& answer_words);
 
 // Features the candidates of one question are ranked by.
-inline constexpr std::array<std::string_view, 11> kRankNames = {
+inline constexpr std::array<std::string_view, 12> kRankNames = {
     "logprob", "tokens", "log_tokens", "end_logprob", "coverage", "in_question", "fits", "misfits", "punctuation", "empty",
-    "question_logprob"};
+    "question_logprob", "yes"};
 using RankFeatures = std::array<double, kRankNames.size()>;
 
 // Features the chance that the chosen answer is right is judged by.
-inline constexpr std::array<std::string_view, 13> kTrustNames = {
+inline constexpr std::array<std::string_view, 18> kTrustNames = {
     "logprob", "not_found", "tokens", "coverage", "gap", "missing_names", "in_question", "negated", "negation_differs",
-    "question_words", "question_logprob", "worst_question_word", "worst_gain"};
+    "question_words", "question_logprob", "worst_question_word", "worst_gain", "refusal", "yes", "gain", "worst_word_gain", "unexplained"};
 using TrustFeatures = std::array<double, kTrustNames.size()>;
 
 struct Placed {            // a candidate at its best place
@@ -68,16 +68,18 @@ struct Placed {            // a candidate at its best place
 // The occurrence whose sentence covers most of the question; ties to the first.
 Placed BestPlace(const Question& question, std::span<const PassageWords> passages, const SpanCandidate& candidate);
 
-// question_logprob: sum over the question's tokens given sentence and answer; 0 until it is known.
-RankFeatures FeaturesForRank(const Question& question, const SpanCandidate& candidate, const Placed& place,
-                             double question_logprob);
-
-struct QuestionScores {
-  std::vector<float> given;      // log-probability of each question token given sentence and answer
+// What the reader says of a candidate beyond its own probability. Zeros until it was asked.
+struct ReaderScores {
+  std::vector<float> given;      // log-probability of each question token given the candidate's sentence and the candidate
   std::vector<float> alone;      // and without them
+  std::vector<int32_t> word;     // the word of the question that each of these tokens is part of; -1: none
   double not_found = 0;          // log-probability of "not found" as the answer
+  double refusal = 0;            // log-odds of "not found" against the candidate where the reader was offered to say so
+  double yes = 0;                // log-odds of yes against no, asked whether the passages give the candidate as the answer
 };
+
+RankFeatures FeaturesForRank(const Question& question, const SpanCandidate& candidate, const Placed& place, const ReaderScores& scores);
 TrustFeatures FeaturesForTrust(const Question& question, const PassageWords& passage, const SpanCandidate& candidate,
-                               const Placed& place, const QuestionScores& scores);
+                               const Placed& place, const ReaderScores& scores);
 
 }  // namespace lectern::service::answer

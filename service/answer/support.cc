@@ -1,6 +1,8 @@
 #include "service/answer/support.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -30,17 +32,24 @@ struct Reading {            // a stretch of text, as the judge sees it
   std::vector<Word> content;
   std::vector<std::string> keys;          // of content: number key or stem
   std::vector<bool> denied;               // a negation stands shortly before this word
+  std::vector<int64_t> place;             // of content: the index, with a gap between sentences
+  std::vector<bool> runs_on;              // a capitalised word that the next content word, capitalised too, directly follows
   std::unordered_set<std::string> set;
-  bool any_negation = false;
+  int64_t negations = 0;
+  bool opens_with_pronoun = false;        // "He", "It", ...: speaks on of what stands before
 };
 
 Reading Read(std::string_view text) {
   Reading out;
+  static const std::unordered_set<std::string_view> pronouns = {"he", "she", "it", "they", "his", "her", "its", "their", "this", "these", "there"};
   int since = 100;   // content words since the last negation
+  bool first = true;
   for (Word& word : SplitWords(text)) {
+    if (first) out.opens_with_pronoun = pronouns.contains(word.lower);
+    first = false;
     if (word.negation) {
       since = 0;
-      out.any_negation = true;
+      ++out.negations;
       continue;
     }
     if (word.stop) continue;
@@ -48,8 +57,29 @@ Reading Read(std::string_view text) {
     out.denied.push_back(since < 1);   // a negation denies the next content word
     ++since;
     out.set.insert(out.keys.back());
+    out.place.push_back(static_cast<int64_t>(out.place.size()));
+    if (!out.content.empty()) {
+      const Word& before = out.content.back();
+      out.runs_on.back() = before.capital && word.capital && word.at.begin == before.at.end + 1;
+    }
+    out.runs_on.push_back(false);
     out.content.push_back(std::move(word));
   }
+  return out;
+}
+
+// Two neighbouring sentences as one stretch. Ranges of words stay those of their own sentence.
+Reading Join(const Reading& first, const Reading& second) {
+  constexpr int64_t kGap = 5;
+  Reading out = first;
+  const int64_t shift = static_cast<int64_t>(first.keys.size()) + kGap;
+  out.content.insert(out.content.end(), second.content.begin(), second.content.end());
+  out.keys.insert(out.keys.end(), second.keys.begin(), second.keys.end());
+  out.denied.insert(out.denied.end(), second.denied.begin(), second.denied.end());
+  out.runs_on.insert(out.runs_on.end(), second.runs_on.begin(), second.runs_on.end());
+  for (int64_t place : second.place) out.place.push_back(place + shift);
+  out.set.insert(second.set.begin(), second.set.end());
+  out.negations += second.negations;
   return out;
 }
 
@@ -60,19 +90,102 @@ bool IsName(const Reading& sentence, size_t i, bool lower_in_source) {
   return word.at.begin > 0 || !lower_in_source;
 }
 
+using Positions = std::unordered_map<std::string_view, std::vector<int64_t>>;
+
+int64_t Distance(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  int64_t best = std::numeric_limits<int64_t>::max();
+  for (int64_t x : a) {
+    for (int64_t y : b) best = std::min(best, std::abs(x - y));
+  }
+  return best;
+}
+
+// A number of the sentence in whose place the source has another one: beside each of the words next to it, a number that the sentence
+// does not have stands nearer.
+std::string MisplacedNumber(const Reading& sentence, const Positions& positions, const Reading& source) {
+  std::vector<int64_t> rivals;
+  for (size_t i = 0; i < source.keys.size(); ++i) {
+    if (source.content[i].number && !sentence.set.contains(source.keys[i])) rivals.push_back(source.place[i]);
+  }
+  if (rivals.empty()) return {};
+  const auto n = static_cast<int64_t>(sentence.keys.size());
+  for (int64_t i = 0; i < n; ++i) {
+    const auto here = positions.find(sentence.keys[i]);
+    if (!sentence.content[i].number || here == positions.end()) continue;
+    int anchors = 0, displaced = 0;
+    for (int64_t step : {-1, 1}) {
+      int64_t j = i + step;
+      while (j >= 0 && j < n && (sentence.content[j].number || !positions.contains(sentence.keys[j]))) j += step;
+      if (j < 0 || j >= n) continue;
+      const std::vector<int64_t>& anchor = positions.at(sentence.keys[j]);
+      ++anchors;
+      displaced += Distance(rivals, anchor) < Distance(here->second, anchor);
+    }
+    if (anchors > 0 && anchors == displaced) return "another number stands in the place of " + sentence.content[i].lower;
+  }
+  return {};
+}
+
+// What only one of two neighbouring sentences brings: a lone number or name is no support, unless the second goes on speaking of it.
+std::string LoneWord(const Reading& sentence, const Reading& first, const Reading& second) {
+  std::vector<size_t> only_first, only_second;
+  for (size_t i = 0; i < sentence.keys.size(); ++i) {
+    const bool a = first.set.contains(sentence.keys[i]), b = second.set.contains(sentence.keys[i]);
+    if (a && !b) only_first.push_back(i);
+    if (b && !a) only_second.push_back(i);
+  }
+  for (const std::vector<size_t>* side : {&only_first, &only_second}) {
+    if (side->size() != 1) continue;
+    const Word& word = sentence.content[side->front()];
+    const bool exact = word.number || (word.capital && word.at.begin > 0);
+    const bool subject = side == &only_first && side->front() == 0 && second.opens_with_pronoun;
+    if (exact && !subject) return (word.number ? "number " : "name ") + word.lower + " belongs to another sentence of the passage";
+  }
+  return {};
+}
+
+// Two capitalised words side by side, of which the source puts at least one beside another: "Suez Sea" out of Suez Canal and Red Sea.
+std::string MixedName(const Reading& sentence, const Reading& source, const Reading& title) {
+  for (size_t i = 0; i + 1 < sentence.keys.size(); ++i) {
+    if (!sentence.runs_on[i]) continue;
+    bool seen = false, otherwise = false;
+    for (const Reading* known : {&source, &title}) {
+      for (size_t j = 0; j + 1 < known->keys.size(); ++j) {
+        if (!known->runs_on[j]) continue;
+        const bool first = known->keys[j] == sentence.keys[i], second = known->keys[j + 1] == sentence.keys[i + 1];
+        seen = seen || (first && second);
+        otherwise = otherwise || first != second;
+      }
+    }
+    if (!seen && otherwise) return "the passage has no " + sentence.content[i].lower + " " + sentence.content[i + 1].lower;
+  }
+  return {};
+}
+
+// Does the source deny something of which the sentence speaks?
+bool DeniesNearby(const Reading& sentence, const Reading& source) {
+  for (size_t i = 0; i < source.keys.size(); ++i) {
+    if (!source.denied[i]) continue;
+    for (size_t j = i < 2 ? 0 : i - 2; j <= i + 2 && j < source.keys.size(); ++j) {
+      if (std::abs(source.place[j] - source.place[i]) <= 2 && sentence.set.contains(source.keys[j])) return true;
+    }
+  }
+  return false;
+}
+
 struct Verdict {
   double coverage = 0, order = 0;
   std::string why;
 };
 
-Verdict Compare(const Reading& sentence, const Reading& source, const std::unordered_set<std::string>& title,
+Verdict Compare(const Reading& sentence, const Reading& source, const Reading& title,
                 const std::unordered_set<std::string>& lower_words) {
   Verdict v;
   int64_t found = 0;
   for (size_t i = 0; i < sentence.keys.size(); ++i) {
     const std::string& key = sentence.keys[i];
     const bool here = source.set.contains(key);
-    if (here || title.contains(key)) {
+    if (here || title.set.contains(key)) {
       ++found;
     } else if (v.why.empty() && sentence.content[i].number) {
       v.why = "number " + sentence.content[i].lower + " is not in the passage";
@@ -82,22 +195,29 @@ Verdict Compare(const Reading& sentence, const Reading& source, const std::unord
   }
   v.coverage = sentence.keys.empty() ? 0 : static_cast<double>(found) / static_cast<double>(sentence.keys.size());
   // Order: each word found here should come after the found word before it, close by.
-  std::unordered_map<std::string_view, std::vector<int64_t>> positions;
-  for (size_t i = 0; i < source.keys.size(); ++i) positions[source.keys[i]].push_back(static_cast<int64_t>(i));
-  int64_t pairs = 0, kept = 0, names_moved = 0;
+  Positions positions;
+  for (size_t i = 0; i < source.keys.size(); ++i) positions[source.keys[i]].push_back(source.place[i]);
+  int64_t pairs = 0, kept = 0, beside = 0, names_moved = 0;
   for (size_t i = 0; i + 1 < sentence.keys.size(); ++i) {
     const auto a = positions.find(sentence.keys[i]), b = positions.find(sentence.keys[i + 1]);
     if (a == positions.end() || b == positions.end()) continue;
     ++pairs;
-    bool ordered = false;
+    bool ordered = false, near = false;   // near: a clause may come before another, its words stay together
     for (int64_t x : a->second) {
-      for (int64_t y : b->second) ordered = ordered || (y > x && y - x <= 3);
+      for (int64_t y : b->second) {
+        ordered = ordered || (y > x && y - x <= 3);
+        near = near || std::abs(y - x) <= 3;
+      }
     }
     kept += ordered;
+    beside += near;
     const bool exact = sentence.content[i].number || sentence.content[i].capital || sentence.content[i + 1].number || sentence.content[i + 1].capital;
-    names_moved += !ordered && exact;
+    names_moved += !near && exact;
   }
-  v.order = pairs == 0 ? (sentence.keys.size() <= 1 ? 1 : 0) : static_cast<double>(kept) / static_cast<double>(pairs);
+  const auto share = [&](int64_t part) {
+    return pairs == 0 ? (sentence.keys.size() <= 1 ? 1.0 : 0.0) : static_cast<double>(part) / static_cast<double>(pairs);
+  };
+  v.order = share(kept);
   // What is denied on one side must be denied on the other.
   std::unordered_map<std::string_view, bool> denied_here;
   for (size_t i = 0; i < source.keys.size(); ++i) {
@@ -107,16 +227,31 @@ Verdict Compare(const Reading& sentence, const Reading& source, const std::unord
   for (size_t i = 0; i < sentence.keys.size() && v.why.empty(); ++i) {
     const auto at = denied_here.find(sentence.keys[i]);
     if (sentence.denied[i] && (at == denied_here.end() || !at->second)) {
-      if (!(at == denied_here.end() && source.any_negation)) v.why = "the passage does not deny '" + sentence.content[i].lower + "'";
-    } else if (!sentence.denied[i] && at != denied_here.end() && at->second && !sentence.any_negation) {
+      const bool other_words = at == denied_here.end() && source.negations >= sentence.negations && DeniesNearby(sentence, source);
+      if (!other_words) v.why = "the passage does not deny '" + sentence.content[i].lower + "'";
+    } else if (!sentence.denied[i] && at != denied_here.end() && at->second && sentence.negations == 0) {
       v.why = "the passage denies '" + sentence.content[i].lower + "'";
     }
   }
-  if (v.why.empty() && names_moved >= 2 && v.order < 0.8) v.why = "names or numbers stand elsewhere in the passage";
+  if (v.why.empty()) v.why = MixedName(sentence, source, title);
+  if (v.why.empty()) v.why = MisplacedNumber(sentence, positions, source);
+  if (v.why.empty() && names_moved >= 2 && share(beside) < 0.7) v.why = "names or numbers stand elsewhere in the passage";
   return v;
 }
 
 }  // namespace
+
+Similarity EncoderSimilarity(index::Encoder* encoder) {
+  if (encoder == nullptr) return nullptr;
+  return [encoder](std::string_view a, std::string_view b) {
+    const std::string_view texts[] = {a, b};
+    const absl::StatusOr<std::vector<float>> v = encoder->Encode(texts, /*cut=*/true);
+    if (!v.ok()) return 0.0;   // support then rests on the words alone
+    double sum = 0;
+    for (int64_t i = 0; i < encoder->dim(); ++i) sum += static_cast<double>((*v)[i]) * (*v)[encoder->dim() + i];
+    return sum;
+  };
+}
 
 Support JudgeSupport(std::string_view sentence, std::span<const Source> sources, const Similarity& similarity) {
   Support best;
@@ -129,8 +264,8 @@ Support JudgeSupport(std::string_view sentence, std::span<const Source> sources,
   double best_score = -1;
   for (size_t s = 0; s < sources.size(); ++s) {
     const Source& source = sources[s];
-    std::unordered_set<std::string> title, lower_words;
-    for (const Word& word : SplitWords(source.title)) title.insert(word.number ? NumberKey(word) : word.stem);
+    const Reading title = Read(source.title);
+    std::unordered_set<std::string> lower_words;
     for (const Word& word : SplitWords(source.text)) {
       if (!word.capital) lower_words.insert(word.stem);
     }
@@ -139,12 +274,15 @@ Support JudgeSupport(std::string_view sentence, std::span<const Source> sources,
     for (const ByteRange& segment : segments) {
       std::vector<ByteRange> ranges = SplitSentences(source.text.substr(segment.begin, segment.end - segment.begin));
       const size_t single = ranges.size();
+      std::vector<Reading> readings;   // of the single sentences
       for (size_t i = 0; i + 1 < single; ++i) ranges.push_back({ranges[i].begin, ranges[i + 1].end});
       for (size_t i = 0; i < ranges.size(); ++i) {
         const ByteRange at = {segment.begin + ranges[i].begin, segment.begin + ranges[i].end};
         const std::string_view text = source.text.substr(at.begin, at.end - at.begin);
-        const Reading here = Read(text);
+        if (i < single) readings.push_back(Read(text));
+        const Reading here = i < single ? readings.back() : Join(readings[i - single], readings[i - single + 1]);
         Verdict v = Compare(reading, here, title, lower_words);
+        if (i >= single && v.why.empty()) v.why = LoneWord(reading, readings[i - single], readings[i - single + 1]);
         double needed = kMinCoverage, like = 0;
         if (v.why.empty() && v.coverage >= kMinCoverage * 2 / 3 && v.coverage < 0.95 && similarity) {
           like = similarity(sentence, text);

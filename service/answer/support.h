@@ -11,7 +11,8 @@
 //
 // Each sentence is laid against every one or two neighbouring passage sentences. It is supported where (a) every number
 // and (b) every name of it stands there, (c) what it denies is denied there and nothing else is, (d) most of its content words
-// stand there, and (e) in much the same order, so that two swapped names are noticed.
+// stand there, (e) in much the same order, so that two swapped names are noticed, (f) no
+// other number stands where the sentence puts its own, and (g) of two neighbouring sentences neither lends a lone number or name.
 #pragma once
 
 #include <functional>
@@ -20,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/encoder.h"
 #include "service/answer/text_units.h"
 
 namespace lectern::service::answer {
@@ -40,6 +42,9 @@ struct Support {
 };
 
 using Similarity = std::function<double(std::string_view, std::string_view)>;   // cosine; null: none at hand
+
+// Cosine of an encoder's vectors; null without one. A text the encoder cannot take counts as unlike everything.
+Similarity EncoderSimilarity(index::Encoder* encoder);
 
 Support JudgeSupport(std::string_view sentence, std::span<const Source> sources, const Similarity& similarity);
 

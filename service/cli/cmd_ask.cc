@@ -3,9 +3,7 @@
 #include <chrono>
 #include <map>
 
-#include "service/answer/answer.h"
-#include "service/cli/app.h"
-#include "service/cli/search_flags.h"
+#include "service/cli/answering.h"
 
 namespace lectern::cli {
 namespace answer = service::answer;
@@ -99,49 +97,27 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   if (!args.sparse.empty() && args.sparse != "off" && args.sparse != "auto") return NotSupported("--sparse ", args.sparse, ": this build reads densely");
   answer::AnswerRequest request;
   request.question = args.question;
+  ASSIGN_OR_RETURN(request.options, AnswerOptionsOf(config));
   answer::AnswerOptions& options = request.options;
-  ASSIGN_OR_RETURN(options.citations, answer::ParseCitationMode(config.String("reader.citations")));
-  ASSIGN_OR_RETURN(options.mode, answer::ParseAnswerMode(config.String("reader.answer_mode")));
   ASSIGN_OR_RETURN(const answer::OffsetUnit unit, answer::ParseOffsetUnit(args.offset_unit));
   if (args.overflow != "error" && args.overflow != "drop_lowest") return InvalidArgument("--overflow must be error or drop_lowest, got '", args.overflow, "'");
   options.overflow_is_error = args.overflow == "error";
-  options.max_context_tokens = config.Int("reader.max_context_tokens");
-  options.max_tokens = config.Int("reader.max_tokens");
   options.temperature = args.temperature;
   options.seed = args.seed;
-  options.cancel = &InterruptToken();
   if (args.question.empty()) return InvalidArgument("the question is empty");
   if (static_cast<int64_t>(args.question.size()) > answer::kMaxQuestionBytes) {
     return InvalidArgument("a question has at most ", answer::kMaxQuestionBytes, " bytes, got ", args.question.size());
   }
 
-  ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
-  // The question is words, not query syntax: a quotation mark or a dash in it asks for nothing special.
-  std::string words = args.question;
-  std::replace(words.begin(), words.end(), '"', ' ');
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (words[i] == '-' && (i == 0 || words[i - 1] == ' ')) words[i] = ' ';
+  ASSIGN_OR_RETURN(const PassageSearch search, PassageSearch::Open(context, args.search, args.collection));
+  const index::Corpus& corpus = search.corpus();
+  ASSIGN_OR_RETURN(const index::SearchResponse found, search.Find(args.question, &request));
+  for (const std::string& reason : found.degraded) {
+    context.terminal->Note("degraded: " + reason + (search.why().empty() ? "" : " (" + search.why() + ")"));
   }
-  SearchFlags flags = args.search;
-  if (flags.k < 0) flags.k = 10;
-  ASSIGN_OR_RETURN(index::SearchRequest search, MakeRequest(flags, config, words));
-  search.highlight = false;
-  search.cancel = &InterruptToken();
-  std::string why;
-  index::Encoder* encoder = nullptr;
-  if (NeedsEncoder(search, *corpus)) {
-    ASSIGN_OR_RETURN(encoder, context.engine->EncoderOf(*corpus, &why));
-  }
-  ASSIGN_OR_RETURN(const index::SearchResponse found, SearchAndRerank(context, flags, *corpus, search, encoder));
-  RETURN_IF_ERROR(CheckCancel(&InterruptToken()));
-  for (const std::string& reason : found.degraded) context.terminal->Note("degraded: " + reason + (why.empty() ? "" : " (" + why + ")"));
   const double search_ms = MsSince(start);
   if (args.stream && context.flags.json) context.terminal->Json({{"event", "search"}, {"hits", found.hits.size()}, {"took_ms", search_ms}});
 
-  for (const index::SearchHit& hit : found.hits) {
-    request.passages.push_back({hit.doc_id, hit.chunk_id, hit.title, hit.uri, hit.doc_sha256, hit.text, hit.span.begin, hit.score});
-  }
-  request.read_document = [&corpus](const std::string& doc_id) { return corpus->DocumentText(doc_id); };
   const auto load_start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
   const double load_ms = MsSince(load_start);
@@ -156,14 +132,14 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
     if (args.stream && context.flags.json) {
       options.on_text = [&](std::string_view text) { context.terminal->Json({{"event", "token"}, {"t", std::string(text)}}); };
     }
-    answer::Answerer answerer(model, encoder);
+    answer::Answerer answerer(model, search.encoder());
     ASSIGN_OR_RETURN(result, answerer.Answer(request));
   }
   result.took_ms["search"] = search_ms;
   result.took_ms["load"] = load_ms;
   result.took_ms["total"] = MsSince(start);
   if (context.flags.json) {
-    ASSIGN_OR_RETURN(const Json json, ResultJson(result, *corpus, unit, args.offset_unit));
+    ASSIGN_OR_RETURN(const Json json, ResultJson(result, corpus, unit, args.offset_unit));
     context.terminal->Json(json);
   } else {
     Print(*context.terminal, result, args.collection);
@@ -178,12 +154,7 @@ void RegisterAsk(Registry& registry) {
   CLI::App* ask = registry.Add("ask", "answer a question from the documents, with citations", [args](Context& c) { return Ask(c, *args); });
   ask->add_option("COLLECTION", args->collection, "collection or alias")->required();
   ask->add_option("QUESTION", args->question, "a question")->required();
-  registry.Setting(ask, "--citations", "reader.citations", "required: every sentence has a verified quote; preferred, off");
-  registry.Setting(ask, "--answer-mode", "reader.answer_mode", "span: the documents' own words; prose: sentences; auto: by the question");
-  registry.Setting(ask, "--max-context-tokens", "reader.max_context_tokens", "tokens of packed passages");
-  registry.Setting(ask, "--max-tokens", "reader.max_tokens", "tokens of a prose answer at most");
-  registry.Setting(ask, "--reader", "reader.model", "language model: id or path");
-  registry.Setting(ask, "--chat-template", "reader.chat_template", "chatml, qwen2, smollm2, llama3, gemma or plain");
+  AddAnswerFlags(registry, ask);
   ask->add_option("--overflow", args->overflow, "drop_lowest or error, where the passages exceed the budget")->capture_default_str();
   ask->add_option("--offset-unit", args->offset_unit, "of spans in --json: utf8, codepoint or utf16")->capture_default_str();
   ask->add_option("--temperature", args->temperature, "prose: 0 is greedy");

@@ -1,8 +1,9 @@
-// eval: score, search, compare, answers.
+// eval: score, search, compare; answers and citations have files of their own.
 #include <algorithm>
 
 #include "base/file.h"
 #include "service/cli/app.h"
+#include "service/cli/cmd_eval_answers.h"
 #include "service/cli/search_flags.h"
 #include "service/eval/stats.h"
 #include "service/eval/trec_io.h"
@@ -193,8 +194,6 @@ void AddScoreFlags(CLI::App* command, Args& args) {
 
 }  // namespace
 
-
-
 void RegisterEval(Registry& registry) {
   auto args = std::make_shared<Args>();
   CLI::App* eval = registry.Add("eval", "measure search and answers", nullptr);
@@ -212,7 +211,9 @@ void RegisterEval(Registry& registry) {
   compare->add_option("RUNS", args->runs, "baseline first")->required();
   AddScoreFlags(compare, *args);
 
-  for (const char* name : {"answers", "ann", "plot", "manifold"}) {
+  RegisterEvalAnswers(registry, eval);
+  RegisterEvalCitations(registry, eval);
+  for (const char* name : {"ann", "plot", "manifold"}) {
     registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval)->group("")->allow_extras();
   }
 }

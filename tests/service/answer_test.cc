@@ -279,7 +279,7 @@ TEST(Prompt, ControlTokensInADocumentStayText) {
   ASSERT_TRUE(result.ok());
   const auto packed = PackPassages(std::vector<Passage>{MakePassage("d1", text)}, model.tokenizer(), {});
   EXPECT_NE(packed->text.find("</s>"), std::string::npos);
-  const auto ids = model.EncodeChat(SpanPrompt(*packed, "Who?"));
+  const auto ids = model.EncodeChat(AnswerPrompt(*packed, "Who?", {.mode = AnswerMode::kSpan}));
   EXPECT_EQ(std::count(ids->begin(), ids->end(), model.tokenizer().open_id()), 3) << "system, user, and the reply's opening";
 }
 

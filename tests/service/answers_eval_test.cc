@@ -2,7 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "service/eval/squad.h"
+#include "service/eval/answer_report.h"
+#include "service/eval/questions.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern::eval {
@@ -67,7 +68,7 @@ TEST(Abstention, KeepsTheShareOfRightAnswersAskedFor) {
 }
 
 TEST(Sample, DrawsWhatPythonDraws) {
-  std::vector<SquadQuestion> many(10570);
+  std::vector<EvalQuestion> many(10570);
   for (size_t i = 0; i < many.size(); ++i) {
     char id[16];
     std::snprintf(id, sizeof(id), "%05zu", i);
@@ -84,16 +85,113 @@ TEST(Sample, DrawsWhatPythonDraws) {
   EXPECT_EQ(ten[9].id, "00018");
 }
 
-TEST(Squad, ReadsQuestionsAndRefusesOtherJsonByName) {
-  const auto read = ParseSquad(R"({"data":[{"title":"T","paragraphs":[{"context":"C.","qas":[
+constexpr std::string_view kSquad = R"({"data":[{"title":"T","paragraphs":[{"context":"C.","qas":[
       {"id":"1","question":"Q?","answers":[{"text":"C","answer_start":0}]},
-      {"id":"2","question":"R?","answers":[],"is_impossible":true}]}]}]})");
-  ASSERT_TRUE(read.ok()) << read.status();
-  ASSERT_EQ(read->size(), 2u);
-  EXPECT_EQ((*read)[0].answers[0], "C");
-  EXPECT_TRUE((*read)[1].impossible);
-  EXPECT_EQ(ParseSquad("{}").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(ParseSquad(R"({"data":[{"title":"T"}]})").status().code(), absl::StatusCode::kInvalidArgument);
+      {"id":"2","question":"R?","answers":[],"is_impossible":true}]}]}]})";
+
+TEST(Questions, AreReadFromSquadAndFromJsonLines) {
+  const auto squad = ParseQuestions(kSquad, "f");
+  ASSERT_TRUE(squad.ok()) << squad.status();
+  ASSERT_EQ(squad->size(), 2u);
+  EXPECT_EQ((*squad)[0].answers[0], "C");
+  EXPECT_EQ((*squad)[0].context, "C.");
+  EXPECT_FALSE((*squad)[0].unanswerable);
+  EXPECT_TRUE((*squad)[1].unanswerable);
+  const auto lines = ParseQuestions("{\"_id\":\"a\",\"text\":\"Q?\",\"answers\":[\"x\",\"y\"]}\n\n"
+                                    "{\"question\":\"R?\",\"answer\":[]}\n{\"id\":\"c\",\"question\":\"S?\",\"doc_id\":null}\n", "f");
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  ASSERT_EQ(lines->size(), 3u);
+  EXPECT_EQ((*lines)[0].answers.size(), 2u);
+  EXPECT_EQ((*lines)[1].id, "3") << "the line's number, where the file has no ids";
+  EXPECT_TRUE((*lines)[1].unanswerable);
+  EXPECT_FALSE((*lines)[2].judged) << "no answers given is not the same as none accepted";
+}
+
+TEST(Questions, BadFilesAreRefusedWithTheLine) {
+  const auto message = [](std::string_view text) { return std::string(ParseQuestions(text, "f").status().message()); };
+  EXPECT_NE(message("{}").find("f:1"), std::string::npos);
+  EXPECT_NE(message("[1]").find("neither SQuAD"), std::string::npos);
+  EXPECT_NE(message(R"({"data":[{"title":"T"}]})").find("paragraphs"), std::string::npos);
+  EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\"}\n{\"id\":\"a\",\"text\":\"R\"}\n").find("twice"), std::string::npos);
+  EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\"}\n{\"id\":\"b\"}\n").find("f:2"), std::string::npos);
+  EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\",\"answers\":[3]}\n").find("strings"), std::string::npos);
+  EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\"}\nnot json\n").find("f:2"), std::string::npos);
+  EXPECT_EQ(ReadQuestions("/nonexistent/x.json").status().code(), absl::StatusCode::kNotFound);
+}
+
+std::vector<EvalQuestion> FourQuestions() {
+  return *ParseQuestions("{\"id\":\"a\",\"text\":\"A?\",\"answers\":[\"red\"],\"doc_id\":\"d1\"}\n{\"id\":\"b\",\"text\":\"B?\",\"answers\":[\"blue\"],\"doc_id\":\"d2\"}\n"
+                         "{\"id\":\"c\",\"text\":\"C?\",\"answers\":[]}\n{\"id\":\"d\",\"text\":\"D?\",\"answers\":[]}\n", "q");
+}
+
+AnswerFile FourAnswers() {
+  return *ParseAnswers(
+      "{\"run\":{\"reader\":\"r\"}}\n"
+      R"({"id":"a","outcome":"answered","answer":"red","reply":"red","trust":0.9,"citations":[{"doc_id":"d1","start":0,"end":9,"quote":"it is big"}]})" "\n"
+      R"({"id":"b","outcome":"answered","answer":"dark blue","reply":"dark blue","trust":0.6,"citations":[{"doc_id":"d9","start":0,"end":5,"quote":"green"}]})" "\n"
+      R"({"id":"c","outcome":"answered","answer":"pink","reply":"pink","trust":0.5,"citations":[]})" "\n"
+      R"({"id":"d","outcome":"abstained","answer":null,"reply":"grey","trust":0.1,"citations":[]})" "\n", "mine");
+}
+
+TEST(AnswerReport, EachMeasureIsOverTheQuestionsItIsAbout) {
+  const AnswerReport report = ScoreAnswers(FourQuestions(), FourAnswers(), /*closed=*/false);
+  EXPECT_EQ(report.answerable, 2);
+  EXPECT_EQ(report.unanswerable, 2);
+  EXPECT_EQ(report.missing, 0);
+  EXPECT_DOUBLE_EQ(report.Find("EM")->mean.mean, 0.5);
+  EXPECT_DOUBLE_EQ(report.Find("F1")->mean.mean, (1 + 2.0 / 3) / 2);
+  EXPECT_DOUBLE_EQ(report.Find("Contains")->mean.mean, 1);
+  EXPECT_DOUBLE_EQ(report.Find("Abstain-Acc")->mean.mean, 0.5);
+  EXPECT_DOUBLE_EQ(report.Find("CitP")->mean.mean, 0.5) << "one lies in the gold document, the other nowhere";
+  EXPECT_DOUBLE_EQ(report.Find("CitR")->mean.mean, 0.5);
+  const AnswerReport closed = ScoreAnswers(FourQuestions(), FourAnswers(), /*closed=*/true);
+  EXPECT_DOUBLE_EQ(closed.Find("CitP")->mean.mean, 0) << "in the only passage every span lies: the answer must be in the quote";
+}
+
+TEST(AnswerReport, TheCurveGoesFromAllAnsweredToFew) {
+  const AnswerReport report = ScoreAnswers(FourQuestions(), FourAnswers(), false);
+  ASSERT_EQ(report.curve.size(), 4u);
+  EXPECT_DOUBLE_EQ(report.curve.front().threshold, 0.1);
+  EXPECT_DOUBLE_EQ(report.curve.front().answered, 1);
+  EXPECT_DOUBLE_EQ(report.curve.front().risk, 0.75);
+  EXPECT_DOUBLE_EQ(report.curve.back().answered, 0.25);
+  EXPECT_DOUBLE_EQ(report.curve.back().risk, 0);
+  EXPECT_DOUBLE_EQ(report.curve.back().abstained_unanswerable, 1);
+  EXPECT_DOUBLE_EQ(report.curve[2].threshold, 0.6);
+  EXPECT_DOUBLE_EQ(report.curve[2].kept_right, 1);
+  EXPECT_DOUBLE_EQ(report.curve[2].abstained_answerable, 0);
+  const auto thin = ThinCurve(report.curve, 2);
+  ASSERT_EQ(thin.size(), 2u);
+  EXPECT_DOUBLE_EQ(thin[1].answered, 0.25);
+}
+
+TEST(AnswerReport, AnotherSystemIsComparedQuestionByQuestion) {
+  const auto theirs = ParseAnswers("{\"id\":\"a\",\"reply\":\"not found\"}\n{\"id\":\"b\",\"reply\":\"blue\"}\n{\"id\":\"c\",\"reply\":\"pink\"}\n{\"id\":\"d\",\"reply\":\"Not found.\"}\n", "t");
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  const auto rows = CompareAnswers(FourQuestions(), *theirs, FourAnswers(), false);
+  const auto row = [&](std::string_view name) {
+    for (const auto& r : rows) {
+      if (r.measure == name) return r;
+    }
+    return AnswerComparison{};
+  };
+  EXPECT_EQ(row("EM").questions, 2);
+  EXPECT_DOUBLE_EQ(row("EM").difference.difference.mean, 0);
+  EXPECT_EQ(row("EM").difference.wins, 1);
+  EXPECT_EQ(row("EM").difference.losses, 1);
+  EXPECT_DOUBLE_EQ(row("Answered").baseline, 0.5);
+  // They answer half of the answerable questions. Ours at that share: only the most trusted answer, so both unanswerable ones are refused.
+  EXPECT_DOUBLE_EQ(row("Abstain-Acc at equal Answered").value, 1);
+  EXPECT_DOUBLE_EQ(row("Abstain-Acc at equal Answered").baseline, 0.5);
+}
+
+TEST(AnswerReport, AStoppedFileIsReadUpToItsLastWholeLine) {
+  const auto file = ParseAnswers("{\"run\":{}}\n{\"id\":\"a\",\"reply\":\"x\"}\n{\"id\":\"b\",\"rep", "f");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->answers.size(), 1u);
+  EXPECT_FALSE(ParseAnswers("{\"id\":\"a\",\"reply\":\"x\"}\nbroken\n", "f").ok());
+  EXPECT_FALSE(ParseAnswers("{\"id\":\"a\"}\n", "f").ok());
+  EXPECT_FALSE(ParseAnswers("{\"id\":\"a\",\"reply\":\"x\"}\n{\"id\":\"a\",\"reply\":\"y\"}\n", "f").ok());
 }
 
 }  // namespace

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Fits the answerer's ranking and trust (service/answer/calibration.cc) and prints the tables to put there.
+
+  lectern eval answers --questions train-v1.1.json.xz --limit 400 --answer-mode span --features --out rank.jsonl
+  lectern eval answers --questions dev-v2.0.json.xz --half 0 --limit 600 --answer-mode span --features --out trust.jsonl
+  fit_calibrator.py rank  train-v1.1.json.xz rank.jsonl
+  fit_calibrator.py trust dev-v2.0.json.xz trust.jsonl [QUESTIONS.jsonl answers.jsonl ...]
+
+rank: softmax over the candidates of a question, each weighted by its token F1. trust: logistic regression on whether the chosen
+answer is right (F1 0.5 or more). Both with an L2 penalty on standardised features, chosen by 5-fold cross-validation over questions.
+Needs numpy and scipy.
+"""
+import argparse
+import collections
+import json
+import lzma
+import re
+import string
+
+import numpy as np
+from scipy.optimize import minimize
+
+RANK = ("logprob tokens log_tokens end_logprob coverage in_question fits misfits punctuation empty question_logprob yes").split()
+FIRST = [i for i, name in enumerate(RANK) if name not in ("question_logprob", "yes")]
+TRUST = ("logprob not_found tokens coverage gap missing_names in_question negated negation_differs question_words "
+         "question_logprob worst_question_word worst_gain refusal yes gain worst_word_gain unexplained").split()
+
+
+def normalise(text):
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def f1(text, golds):
+    best = 0.0
+    for gold in golds:
+        p, g = normalise(text), normalise(gold)
+        same = sum((collections.Counter(p) & collections.Counter(g)).values())
+        best = max(best, 2 * same / (len(p) + len(g)) if same else float(p == g and not p))
+    return best
+
+
+def golds_of(path):
+    opener = lzma.open if path.endswith(".xz") else open
+    with opener(path, "rt", encoding="utf-8") as f:
+        text = f.read()
+    if '"data"' in text[:200]:
+        return {qa["id"]: [a["text"] for a in qa["answers"]] for article in json.loads(text)["data"]
+                for paragraph in article["paragraphs"] for qa in paragraph["qas"]}
+    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return {row.get("id") or row["_id"]: row["answers"] for row in rows}
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8") as f:
+        return [row for row in map(json.loads, f) if "features" in row and row["features"]["candidates"]]
+
+
+def standard(x):
+    mean, scale = x.mean(0), x.std(0)
+    scale[scale == 0] = 1
+    return mean, scale
+
+
+def fit_softmax(groups, l2):
+    """groups: (features [candidate, feature], gains [candidate]); maximises the expected gain's log."""
+    n = groups[0][0].shape[1]
+
+    def loss(w):
+        total, grad = l2 * (w @ w), 2 * l2 * w
+        for x, gain in groups:
+            score = x @ w
+            p = np.exp(score - score.max())
+            p /= p.sum()
+            expected = p @ gain
+            if expected <= 0:
+                continue
+            total -= np.log(expected)
+            grad = grad - ((p * gain / expected) - p) @ x
+        return total, grad
+    return minimize(loss, np.zeros(n), jac=True, method="L-BFGS-B").x
+
+
+def rank(args):
+    golds = golds_of(args.files[0])
+    questions = rows_of(args.files[1])
+    for name, columns, judged in (("kRankFirst", FIRST, False), ("kRankSecond", list(range(len(RANK))), True)):
+        groups = []
+        for row in questions:
+            candidates = [c for c in row["features"]["candidates"] if c["judged"] or not judged]
+            x = np.array([c["rank"] for c in candidates])
+            groups.append((x[:, columns], np.array([f1(c["text"], golds[row["id"]]) for c in candidates])))
+        mean, scale = standard(np.concatenate([x for x, _ in groups]))
+        groups = [((x - mean) / scale, g) for x, g in groups]
+
+        def score(w, part):
+            chosen = [(g[np.argmax(x @ w)], g.max()) for x, g in part]
+            return np.mean([c == 1 for c, _ in chosen]), np.mean([c for c, _ in chosen]), np.mean([m == 1 for _, m in chosen])
+        best = None
+        for l2 in (0.1, 1, 10):
+            folds = [score(fit_softmax([g for i, g in enumerate(groups) if i % 5 != k], l2), groups[k::5]) for k in range(5)]
+            em, mean_f1, oracle = np.mean(folds, 0)
+            print(f"# {name} l2 {l2}: cross-validated EM {em:.3f} F1 {mean_f1:.3f}, best candidate EM {oracle:.3f}, n {len(groups)}")
+            best = max(best or (0, 0), (mean_f1, l2))
+        w = fit_softmax(groups, best[1]) / scale
+        full = np.zeros(len(RANK))
+        full[columns] = w
+        print_table(name, RANK, full)
+
+
+def fit_logistic(x, y, l2):
+    def loss(w):
+        z = x @ w[:-1] + w[-1]
+        p = 1 / (1 + np.exp(-z))
+        value = np.logaddexp(0, -z)[y == 1].sum() + np.logaddexp(0, z)[y == 0].sum() + l2 * (w[:-1] @ w[:-1])
+        return value, np.append((p - y) @ x + 2 * l2 * w[:-1], (p - y).sum())
+    return minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
+
+
+def at_kept(trust, right, unanswerable, keep=0.9):
+    threshold = np.sort(trust[right])[int(np.floor((1 - keep) * right.sum()))]
+    return threshold, np.mean(trust[unanswerable] < threshold), np.mean(trust[~unanswerable] < threshold)
+
+
+def trust(args):
+    x, y, none = [], [], []
+    for questions, answers in zip(args.files[::2], args.files[1::2]):
+        golds = golds_of(questions)
+        for row in rows_of(answers):
+            x.append(row["features"]["trust"])
+            y.append(f1(row["reply"], golds[row["id"]]) >= 0.5)
+            none.append(not golds[row["id"]])
+    x, y, none = np.array(x), np.array(y), np.array(none)
+    keep = [i for i, name in enumerate(TRUST) if name not in args.without]
+    mean, scale = standard(x)
+    z = ((x - mean) / scale)[:, keep]
+    order = np.random.default_rng(1).permutation(len(z))
+    best = None
+    for l2 in (0.3, 1, 3, 10, 30):
+        out = np.zeros(len(z))
+        for k in range(5):
+            test = order[k::5]
+            train = np.setdiff1d(order, test)
+            w = fit_logistic(z[train], y[train], l2)
+            out[test] = z[test] @ w[:-1] + w[-1]
+        log = np.logaddexp(0, -out)[y].sum() + np.logaddexp(0, out)[~y].sum()
+        _, refused, lost = at_kept(out, y & ~none, none)
+        auc = (out[y][:, None] > out[~y][None, :]).mean()
+        print(f"# trust l2 {l2}: cross-validated log loss {log / len(z):.4f}, AUC {auc:.3f}; keeping 90 % of the right: "
+              f"abstains on {refused:.3f} of {none.sum()} unanswerable, {lost:.3f} of {(~none).sum()} answerable")
+        if best is None or log < best[0]:
+            best = (log, l2)
+    w = fit_logistic(z, y, best[1])
+    full, bias = np.zeros(len(TRUST)), w[-1] - (w[:-1] * (mean / scale)[keep]).sum()
+    full[keep] = w[:-1] / scale[keep]
+    p = 1 / (1 + np.exp(-(x @ full + bias)))
+    print(f"constexpr double kTrustBias = {bias:.4f};")
+    print_table("kTrust", TRUST, full)
+    print(f"const double kDefaultTrust = {at_kept(p, y & ~none, none)[0]:.4f};")
+
+
+def print_table(name, names, weights):
+    print(f"constexpr Weight {name}[] = {{")
+    for n, w in zip(names, weights):
+        print(f'    {{"{n}", {w:.4f}}},')
+    print("};")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["rank", "trust"])
+    parser.add_argument("files", nargs="+", help="QUESTIONS ANSWERS, in pairs")
+    parser.add_argument("--without", nargs="*", default=[], help="trust: features to leave out")
+    args = parser.parse_args()
+    (rank if args.what == "rank" else trust)(args)
+
+
+if __name__ == "__main__":
+    main()
