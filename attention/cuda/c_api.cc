@@ -33,8 +33,7 @@ LecternPlan* lectern_plan(const LecternProblem* p, char* why, int why_size) {
   auto* plan = new (std::nothrow) LecternPlan{.given = *p, .problem = {}, .choice = {}};
   if (plan == nullptr) return nullptr;
   plan->problem = {.d = p->head_dim, .group = p->q_heads / p->kv_heads, .rows = p->max_batch * p->kv_heads,
-                   .max_keys = p->max_keys, .soft_cap = p->soft_cap > 0, .form = p->form, .chunk_keys = p->fixed_chunk_keys,
-                   .variant = p->variant};
+                   .max_keys = p->max_keys, .soft_cap = p->soft_cap > 0, .form = p->form, .chunk_keys = p->fixed_chunk_keys};
   if (const char* reason = ChooseDecode(plan->problem, &plan->choice)) {
     Copy(reason, why, why_size);
     delete plan;

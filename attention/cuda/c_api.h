@@ -22,7 +22,7 @@ typedef struct {
   int q_heads, kv_heads, head_dim, max_batch;
   long long max_keys, fixed_chunk_keys;
   float scale, soft_cap; /* 0: head_dim^-1/2; 0: none */
-  int programmatic_launch, form, variant, min_units, max_parts; /* the last three: 0 is the plan's own choice */
+  int programmatic_launch, form, min_units, max_parts; /* the last two: 0 is the plan's own choice */
 } LecternProblem;
 
 typedef struct {

@@ -453,11 +453,15 @@ struct DecodeCta {
         float2* states = reinterpret_cast<float2*>(p.part_stats) + head;
         const auto fetch = [&](int i) { return ptx::LoadL2(reinterpret_cast<const Columns*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); };
         const auto state = [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); };
+#ifdef __CUDACC_RTC__  // half the code of a rare case: the kernel must compile within a second
+        AddParts<16>(count, fetch, state, &total, &top, &sum);
+#else
         if (count <= 16) {
           AddParts<16>(count, fetch, state, &total, &top, &sum);
         } else {
           AddParts<32>(count, fetch, state, &total, &top, &sum);
         }
+#endif
         if (!tree) {
           Store(row, head, total, top, sum);
         } else {

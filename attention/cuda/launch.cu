@@ -3,11 +3,13 @@
 #include <cuda_runtime.h>
 
 #include "attention/cuda/append.cuh"
-#include "attention/cuda/select.cuh"
 
 namespace lectern::attention::cuda {
 
-extern const DecodeEntry kDecodeD128[4], kDecodeD128W4[2], kDecodeD64[4], kDecodeWide[4], kDecodeSoftCap[4], kDecodePtx80[4];
+// The closed list: these 16, the selectors of SelectD128 (12) and SelectD64 (8), and two of append.
+extern const DecodeEntry kDecodeD128[2], kDecodeD64[2], kDecodeWide[4], kDecodeSoftCap[4], kDecodePtx80[4];
+const void* SelectD128(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
+const void* SelectD64(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
 
 namespace {
 
@@ -15,19 +17,12 @@ struct Table {
   const DecodeEntry* entries;
   int count;
 };
-// In the order of preference.
-const Table kTables[] = {{kDecodeD128, 4}, {kDecodeD128W4, 2}, {kDecodeD64, 4},
-                         {kDecodeWide, 4}, {kDecodeSoftCap, 4}, {kDecodePtx80, 4}};
+const Table kTables[] = {{kDecodeD128, 2}, {kDecodeD64, 2}, {kDecodeWide, 4}, {kDecodeSoftCap, 4}, {kDecodePtx80, 4}};
 constexpr int kSharedLimit = 227 * 1024;
-// CTAs and warps of a row: many where rows are few and long, two CTAs where the rows themselves fill the processors.
-struct SelectForm {
-  int ctas, warps;
-};
-constexpr SelectForm kShortRows{4, 8}, kLongRows{8, 16}, kManyRows{2, 16};
 
-SelectForm FormFor(long long rows, long long max_blocks) {
+SelectForm FormFor(int d, long long rows, long long max_blocks) {
   if (rows >= 40) return kManyRows;
-  return max_blocks <= 512 ? kShortRows : kLongRows;
+  return d == 64 || max_blocks <= 512 ? kShortRows : kLongRows;
 }
 
 long long Up(long long x, long long to) { return (x + to - 1) / to * to; }
@@ -36,7 +31,6 @@ int Shared(const DecodeEntry& e, int rows) { return e.fixed_bytes + 4 * rows; }
 
 const DecodeEntry* Find(const DecodeProblem& p, bool sparse) {
   const int tiles = p.group > 8 ? 2 : 1;
-  int skip = p.variant;
   for (const Table& table : kTables) {
     for (int i = 0; i < table.count; ++i) {
       const DecodeEntry& e = table.entries[i];
@@ -44,7 +38,7 @@ const DecodeEntry* Find(const DecodeProblem& p, bool sparse) {
           Shared(e, p.rows) > kSharedLimit) {
         continue;
       }
-      if (skip-- == 0) return &e;
+      return &e;
     }
   }
   return nullptr;
@@ -73,31 +67,8 @@ cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int c
   return cudaLaunchKernelExC(&config, kernel, args);
 }
 
-template <int kD, int kCtas, int kWarps>
-const void* SelectFor(ScoreKind kind, int* shared, int max_blocks) {
-  switch (kind) {
-#define LECTERN_KIND(name)                                                                  \
-  case ScoreKind::name:                                                                     \
-    *shared = SelectShape<kD, ScoreKind::name, kCtas, kWarps>::SharedBytes(max_blocks);     \
-    return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::name, kCtas, kWarps>);
-    LECTERN_KIND(kGateQuery)
-    LECTERN_KIND(kGateProject)
-    LECTERN_KIND(kResa)
-    LECTERN_KIND(kQuest)
-#undef LECTERN_KIND
-  }
-  return nullptr;
-}
-
-template <int kD>
-const void* SelectFor(SelectForm form, ScoreKind kind, int max_blocks, int* shared) {
-  if (form.ctas == kShortRows.ctas) return SelectFor<kD, kShortRows.ctas, kShortRows.warps>(kind, shared, max_blocks);
-  if (form.ctas == kLongRows.ctas) return SelectFor<kD, kLongRows.ctas, kLongRows.warps>(kind, shared, max_blocks);
-  return SelectFor<kD, kManyRows.ctas, kManyRows.warps>(kind, shared, max_blocks);
-}
-
 const void* SelectFor(int d, SelectForm form, ScoreKind kind, int max_blocks, int* shared) {
-  return d == 128 ? SelectFor<128>(form, kind, max_blocks, shared) : SelectFor<64>(form, kind, max_blocks, shared);
+  return d == 128 ? SelectD128(form, kind, shared, max_blocks) : SelectD64(form, kind, shared, max_blocks);
 }
 
 }  // namespace
@@ -167,7 +138,7 @@ const char* WhyNoSelect(int d, int group, ScoreKind kind, long long max_blocks) 
 int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream) {
   int shared = 0;
   const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
-  const SelectForm form = FormFor(rows, params.max_blocks);
+  const SelectForm form = FormFor(d, rows, params.max_blocks);
   const void* kernel = SelectFor(d, form, kind, params.max_blocks, &shared);
   SelectParams copy = params;
   copy.heads_magic = DivideMagic(params.kv_heads);

@@ -30,7 +30,6 @@ struct DecodeProblem {
   bool soft_cap = false;
   int form = 0;
   long long chunk_keys = 0;
-  int variant = 0;  // which of the kernels that fit; 0 is the one Plan() takes
 };
 
 struct DecodeChoice {
@@ -46,6 +45,12 @@ const char* ChooseDecode(const DecodeProblem& problem, DecodeChoice* choice);
 void BindWorkspace(const DecodeProblem& problem, const DecodeChoice& choice, void* workspace, DecodeParams* params);
 int LaunchDecode(const DecodeChoice& choice, const DecodeProblem& problem, const DecodeParams& params, bool sparse,
                  bool programmatic, void* stream);
+
+// CTAs and warps of a selector's row: many where rows are few and long, two CTAs where the rows themselves fill the device.
+struct SelectForm {
+  int ctas, warps;
+};
+inline constexpr SelectForm kShortRows{4, 8}, kLongRows{8, 16}, kManyRows{2, 16};
 
 const char* WhyNoSelect(int d, int group, ScoreKind kind, long long max_blocks);
 int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream);

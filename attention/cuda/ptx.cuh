@@ -8,7 +8,7 @@ using u32 = unsigned int;
 using u64 = unsigned long long;
 using i64 = long long;
 
-constexpr float kNegInf = -__builtin_huge_valf();
+constexpr float kNegInf = __builtin_bit_cast(float, 0xff800000u);
 
 __device__ __forceinline__ u32 SharedAddress(const void* p) {
   u64 a;

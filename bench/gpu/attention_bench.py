@@ -21,7 +21,7 @@ def parse():
     p.add_argument("--batches", default="1,8,16")
     p.add_argument("--lens", default="8192,32768,131072,262144")
     p.add_argument("--peers", default="sdpa_cudnn")
-    p.add_argument("--variants", default="", help="more plans beside the default, as variant:min_units:max_parts:programmatic;...")
+    p.add_argument("--variants", default="", help="more plans beside the default, as min_units:max_parts:programmatic;...")
     p.add_argument("--blocks", default="64")
     p.add_argument("--sparsity", default="0.9")
     p.add_argument("--repeats", type=int, default=50)
@@ -96,7 +96,7 @@ class Ours:
 def variants():
     for v in filter(None, A.variants.split(";")):
         a = v.split(":")
-        yield v, dict(variant=int(a[0]), min_units=int(a[1]), max_parts=int(a[2]), programmatic=bool(int(a[3])))
+        yield v, dict(min_units=int(a[0]), max_parts=int(a[1]), programmatic=bool(int(a[2])))
 
 
 def check():
@@ -124,7 +124,7 @@ def check():
             q = torch.randn(B, Hq, d, device="cuda").bfloat16()
             lengths = torch.tensor(lens, dtype=torch.int32, device="cuda")
             nb = 512 * 64 // 64
-            for name, kw in [("default", {}), ("chunk", dict(fixed_chunk_keys=1024)), ("ptx80", dict(form=1)), ("w1", dict(variant=1)), ("w2", dict(variant=2))]:
+            for name, kw in [("default", {}), ("chunk", dict(fixed_chunk_keys=1024)), ("ptx80", dict(form=1))]:
                 try:
                     plan = LIB.plan(q_heads=Hq, kv_heads=Hk, head_dim=d, max_batch=B, max_keys=32768, **kw)
                 except RuntimeError:

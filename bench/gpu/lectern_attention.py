@@ -12,7 +12,7 @@ import torch
 class Problem(C.Structure):
     _fields_ = [("q_heads", C.c_int), ("kv_heads", C.c_int), ("head_dim", C.c_int), ("max_batch", C.c_int), ("max_keys", C.c_longlong),
                 ("fixed_chunk_keys", C.c_longlong), ("scale", C.c_float), ("soft_cap", C.c_float), ("programmatic_launch", C.c_int),
-                ("form", C.c_int), ("variant", C.c_int), ("min_units", C.c_int), ("max_parts", C.c_int)]
+                ("form", C.c_int), ("min_units", C.c_int), ("max_parts", C.c_int)]
 
 
 class Step(C.Structure):

@@ -277,7 +277,7 @@ TEST(Select, TiesGoToTheLowerBlockAndListsAreAscending) {
 
 TEST(Select, NoKeyOfABlockExceedsItsBound) {
   Rng rng(5);
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < 62500; ++round) {
     float keys[16 * 8], q[8];
     for (float& x : keys) x = static_cast<float>(rng.Normal());
     for (float& x : q) x = static_cast<float>(rng.Normal());

@@ -4,7 +4,6 @@ namespace lectern::attention::cuda {
 
 extern const DecodeEntry kDecodeD64[] = {
     Entry<ptx::Bf16, 64, 1, 4, 8, false, false>(0), Entry<ptx::Bf16, 64, 1, 4, 8, true, false>(0),
-    Entry<ptx::Bf16, 64, 1, 3, 8, false, false>(0), Entry<ptx::Bf16, 64, 1, 3, 8, true, false>(0),
 };
 
 }  // namespace lectern::attention::cuda

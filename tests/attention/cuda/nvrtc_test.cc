@@ -25,7 +25,7 @@ TEST(Nvrtc, CompilesASoftCappedDecodeKernelFromMemory) {
     nvrtcProgram program;
     ASSERT_EQ(nvrtcCreateProgram(&program, source, "decode.cu", 4, headers, names), NVRTC_SUCCESS);
     const char* options[] = {"--gpu-architecture=sm_90a", "--std=c++20", "-default-device"};
-    const nvrtcResult result = nvrtcCompileProgram(program, 2, options);
+    const nvrtcResult result = nvrtcCompileProgram(program, 3, options);
     size_t log_size = 0, size = 0;
     nvrtcGetProgramLogSize(program, &log_size);
     std::string log(log_size, ' ');

@@ -1,0 +1,25 @@
+// The selector kernels of one head width, and the choice among them.
+#pragma once
+
+#include "attention/cuda/launch.h"
+#include "attention/cuda/select.cuh"
+
+namespace lectern::attention::cuda {
+
+template <int kD, int kCtas, int kWarps>
+const void* SelectKernelOf(ScoreKind kind, int* shared, int max_blocks) {
+  switch (kind) {
+#define LECTERN_KIND(name)                                                                  \
+  case ScoreKind::name:                                                                     \
+    *shared = SelectShape<kD, ScoreKind::name, kCtas, kWarps>::SharedBytes(max_blocks);     \
+    return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::name, kCtas, kWarps>);
+    LECTERN_KIND(kGateQuery)
+    LECTERN_KIND(kGateProject)
+    LECTERN_KIND(kResa)
+    LECTERN_KIND(kQuest)
+#undef LECTERN_KIND
+  }
+  return nullptr;
+}
+
+}  // namespace lectern::attention::cuda
