@@ -1,61 +1,26 @@
 #include "attention/attention.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <functional>
-#include <limits>
 
 #include "attention/cpu/cpu_kernels.h"
+#include "attention/cpu/plan_cpu.h"
 #include "attention/cuda/plan_cuda.h"
 
 namespace lectern::attention {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using cpu::AlignUp;
+using cpu::Carver;
+using cpu::CarveTile;
+using cpu::TileBytes;
+using cpu::TileRows;
+
 constexpr double kLn2 = 0.693147180559945309;
-constexpr int64_t kForkBytes = 64 << 10;  // below this a fork and join costs more than it saves
 
-int64_t ElementBytes(const KvView& view) { return view.type == DType::kF32 ? 4 : 2; }
-
-// Hands out 64-byte aligned pieces of the workspace.
-class Carver {
- public:
-  explicit Carver(std::byte* at) : at_(at) {}
-  template <class T>
-  T* Take(int64_t count) {
-    T* piece = reinterpret_cast<T*>(at_);
-    at_ += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
-    return piece;
-  }
-  std::byte* at() const { return at_; }
-
- private:
-  std::byte* at_;
-};
-
-// The buffers of one thread, for tiles of at most `rows` rows.
-void CarveTile(const AttentionPlan& plan, int64_t rows, Carver& carver, FlashTile* tile) {
-  tile->packed_q = carver.Take<uint32_t>(rows * plan.problem.key_width);
-  tile->acc = carver.Take<float>(rows * plan.problem.value_width);
-  tile->peak = carver.Take<float>(rows);
-  tile->sum = carver.Take<float>(rows);
-  tile->scores = carver.Take<float>(kMaxRowBlock * kPageSlots);
-  tile->weights = carver.Take<uint32_t>(kMaxRowBlock * kPageSlots);
-  tile->bounds = carver.Take<int64_t>(rows * 2);
-}
-
-int64_t TileRows(const AttentionPlan& plan) { return plan.tile_queries * plan.group(); }
-
-std::byte* AlignUp(std::byte* p) {
-  return reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(p) + 63) / 64 * 64);
-}
-
-int64_t TileBytes(const AttentionPlan& plan) {
-  FlashTile tile{};
-  Carver carver(nullptr);
-  CarveTile(plan, TileRows(plan), carver, &tile);
-  return reinterpret_cast<intptr_t>(carver.at());
-}
+int64_t ElementBytes(const KvView& view) { return cpu::ElementBytes(view.type); }
 
 absl::Status Check(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv,
                    std::span<std::byte> workspace) {
@@ -73,20 +38,13 @@ absl::Status Check(const AttentionPlan& plan, const Queries& queries, const Page
     return InvalidArgument(kv.num_keys, " keys need ", (kv.num_keys + kPageSlots - 1) / kPageSlots,
                            " pages, got ", kv.pages.size());
   }
-  if (kv.k.type != p.kv_type || kv.v.type != p.kv_type || kv.k.layout != p.layout || kv.v.layout != p.layout ||
-      kv.k.heads != p.k_heads || kv.v.heads != p.v_heads || kv.k.width != p.key_width ||
-      kv.v.width != p.value_width) {
-    return InvalidArgument("the KV cache does not have the type, layout, heads and widths of the plan");
-  }
-  if (static_cast<int64_t>(workspace.size()) < plan.workspace_bytes) {
-    return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", workspace.size());
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(cpu::CheckCache(plan, kv.k, kv.v));
+  return cpu::CheckWorkspace(plan, {.workspace = workspace});
 }
 
-// What all tiles of a call share; the caller sets queries, keys and buffers.
-FlashTile BaseTile(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, int64_t kv_head) {
-  FlashTile tile{};
+// What all tiles of a call share; the caller has set the buffers and sets queries and keys.
+void SetTile(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, int64_t kv_head, FlashTile* to) {
+  FlashTile& tile = *to;
   tile.q = queries.q.data() + kv_head * plan.group() * queries.q.stride(1);
   tile.q_query_stride = queries.q.stride(0);
   tile.q_head_stride = queries.q.stride(1);
@@ -104,11 +62,6 @@ FlashTile BaseTile(const AttentionPlan& plan, const Queries& queries, const Page
   tile.window = plan.variant.mask.kind == MaskKind::kSlidingWindow ? plan.variant.mask.window : 0;
   tile.scale = plan.variant.scale;
   tile.soft_cap = plan.variant.soft_cap;
-  return tile;
-}
-
-float Lse(float peak, float sum) {
-  return sum == 0 ? -kInfinity : static_cast<float>(peak * kLn2 + std::log(static_cast<double>(sum)));
 }
 
 // Divides the sums of a finished tile and writes them out. An empty row is zero.
@@ -119,25 +72,62 @@ void Finish(const FlashTile& tile, const Queries& queries, int64_t first_query, 
     const float* acc = tile.acc + row * tile.value_width;
     float* out = &queries.out(query, head, 0);
     for (int64_t c = 0; c < tile.value_width; ++c) out[c] = tile.sum[row] == 0 ? 0.0f : acc[c] * inverse;
-    if (queries.lse.data() != nullptr) queries.lse(query, head) = Lse(tile.peak[row], tile.sum[row]);
-  }
-}
-
-// Adds the state of split `b` of the same rows to split `a` (the softmax monoid).
-void Merge(const FlashTile& a, const FlashTile& b) {
-  for (int64_t row = 0; row < a.num_rows; ++row) {
-    if (b.sum[row] == 0) continue;
-    const float peak = std::max(a.peak[row], b.peak[row]);
-    const float keep = a.sum[row] == 0 ? 0.0f : std::exp2(a.peak[row] - peak), add = std::exp2(b.peak[row] - peak);
-    a.sum[row] = a.sum[row] * keep + b.sum[row] * add;
-    a.peak[row] = peak;
-    float* to = a.acc + row * a.value_width;
-    const float* from = b.acc + row * a.value_width;
-    for (int64_t c = 0; c < a.value_width; ++c) to[c] = to[c] * keep + from[c] * add;
+    if (queries.lse.data() != nullptr) queries.lse(query, head) = cpu::Lse(tile.peak[row], tile.sum[row]);
   }
 }
 
 }  // namespace
+
+namespace cpu {
+
+void CarveTile(const AttentionPlan& plan, int64_t rows, Carver& carver, FlashTile* tile) {
+  *tile = {};
+  tile->packed_q = carver.Take<uint32_t>(rows * plan.problem.key_width);
+  tile->acc = carver.Take<float>(rows * plan.problem.value_width);
+  tile->peak = carver.Take<float>(rows);
+  tile->sum = carver.Take<float>(rows);
+  tile->scores = carver.Take<float>(kMaxRowBlock * kPageSlots);
+  tile->weights = carver.Take<uint32_t>(kMaxRowBlock * kPageSlots);
+  tile->bounds = carver.Take<int64_t>(rows * 2);
+}
+
+int64_t TileBytes(const AttentionPlan& plan, int64_t rows) {
+  FlashTile tile;
+  Carver carver(nullptr);
+  CarveTile(plan, rows, carver, &tile);
+  return carver.bytes();
+}
+
+absl::Status CheckCache(const AttentionPlan& plan, const KvView& k, const KvView& v) {
+  const Problem& p = plan.problem;
+  if (k.type != p.kv_type || v.type != p.kv_type || k.layout != p.layout || v.layout != p.layout ||
+      k.heads != p.k_heads || v.heads != p.v_heads || k.width != p.key_width || v.width != p.value_width) {
+    return InvalidArgument("the KV cache does not have the type, layout, heads and widths of the plan");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWorkspace(const AttentionPlan& plan, const Execution& execution) {
+  if (static_cast<int64_t>(execution.workspace.size()) < plan.workspace_bytes) {
+    return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", execution.workspace.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLengths(const AttentionPlan& plan, const int32_t* lengths, int64_t batch, int64_t page_table_stride) {
+  for (int64_t b = 0; b < batch; ++b) {
+    if (lengths[b] < 0 || lengths[b] > plan.problem.max_keys) {
+      return InvalidArgument("keys must be in 0..", plan.problem.max_keys, " as planned, got ", lengths[b]);
+    }
+    if (page_table_stride * kPageSlots < lengths[b]) {
+      return InvalidArgument(lengths[b], " keys need ", NumBlocks(lengths[b], kPageSlots), " pages, got rows of ",
+                             page_table_stride);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cpu
 
 absl::StatusOr<AttentionPlan> Plan(const Problem& problem, const Variant& variant, const Device& device) {
   const Problem& p = problem;
@@ -171,22 +161,11 @@ absl::StatusOr<AttentionPlan> Plan(const Problem& problem, const Variant& varian
   plan.num_threads = device.num_threads;
   // About 60 rows: five blocks of 12 reuse a page from L1, and their sums (60 x 64 floats) stay in L1 or L2 too.
   plan.tile_queries = std::max<int64_t>(1, 60 / plan.group());
-  plan.max_splits = device.num_threads == 1 ? 1 : 2 * device.num_threads;
-  const int64_t partial = (plan.group() * (p.value_width + 2) * 4 + 3 * 64) * p.k_heads * plan.max_splits;
-  plan.workspace_bytes = TileBytes(plan) * plan.num_threads + partial + 64;
+  plan.max_splits = cpu::kMaxChunks;
+  plan.workspace_bytes = std::max({TileBytes(plan, TileRows(plan)) * plan.num_threads + 64, cpu::DecodeBytes(plan),
+                                   cpu::SelectBytes(plan, cpu::kMinSelectBlock, p.key_width),
+                                   cpu::AppendBytes(plan, p.key_width)});
   return plan;
-}
-
-int64_t AttentionPlan::Splits(int64_t num_keys) const {
-  const int64_t most = std::clamp<int64_t>(num_keys / (4 * kPageSlots), 1, max_splits);  // at least four pages each
-  int64_t best = 1;
-  double best_use = 0;
-  for (int64_t splits = 1; splits <= most; ++splits) {
-    const int64_t items = problem.k_heads * splits, waves = (items + num_threads - 1) / num_threads;
-    const double use = static_cast<double>(items) / static_cast<double>(waves * num_threads);
-    if (use > best_use + 0.05) best = splits, best_use = use;
-  }
-  return best;
 }
 
 int64_t AttentionPlan::PredictedBytes(int64_t total_keys, int64_t batch) const {
@@ -212,16 +191,17 @@ absl::Status Prefill(const AttentionPlan& plan, const Queries& queries, const Pa
   const int64_t items = tiles * plan.problem.k_heads;
   const auto kernel = plan.problem.kv_type == DType::kF32 ? plan.kernels->flash_f32 : plan.kernels->flash_bf16;
   std::byte* const base = AlignUp(workspace.data());
-  const int64_t tile_bytes = TileBytes(plan);
+  const int64_t tile_bytes = TileBytes(plan, TileRows(plan));
   std::atomic<int64_t> next{0};
   const auto work = [&](int thread) {
     if (thread >= plan.num_threads) return;
     for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
       const int64_t kv_head = item % plan.problem.k_heads;
       const int64_t first = (tiles - 1 - item / plan.problem.k_heads) * plan.tile_queries;  // the longest rows first
-      FlashTile tile = BaseTile(plan, queries, kv, kv_head);
       Carver carver(base + thread * tile_bytes);
+      FlashTile tile;
       CarveTile(plan, TileRows(plan), carver, &tile);
+      SetTile(plan, queries, kv, kv_head, &tile);
       tile.q += first * tile.q_query_stride;
       tile.first_position += first;
       tile.num_rows = std::min(plan.tile_queries, num_queries - first) * plan.group();
@@ -241,56 +221,14 @@ absl::Status Decode(const AttentionPlan& plan, const Queries& queries, const Pag
                     std::span<std::byte> workspace) {
   RETURN_IF_ERROR(Check(plan, queries, kv, workspace));
   if (queries.q.extent(0) != 1) return InvalidArgument("Decode takes one query, got ", queries.q.extent(0));
-  const Problem& p = plan.problem;
-  const KeyRange range = VisibleKeys(plan.variant.mask, kv.num_keys - 1, kv.num_keys);
-  const int64_t keys = range.end - range.begin, splits = plan.Splits(keys), items = p.k_heads * splits;
-  const auto kernel = p.kv_type == DType::kF32 ? plan.kernels->flash_f32 : plan.kernels->flash_bf16;
-  std::byte* const base = AlignUp(workspace.data());
-  const int64_t tile_bytes = TileBytes(plan), rows = plan.group();
-
-  // The sums of item (kv_head, split) live behind the threads' buffers, so that any thread may merge them.
-  const auto partial = [&](int64_t kv_head, int64_t split) {
-    const int64_t bytes = (rows * p.value_width * 4 + 63) / 64 * 64 + 2 * ((rows * 4 + 63) / 64 * 64);
-    Carver carver(base + plan.num_threads * tile_bytes + (kv_head * splits + split) * bytes);
-    FlashTile tile = BaseTile(plan, queries, kv, kv_head);
-    tile.num_rows = rows;
-    tile.acc = carver.Take<float>(rows * p.value_width);
-    tile.peak = carver.Take<float>(rows);
-    tile.sum = carver.Take<float>(rows);
-    return tile;
-  };
-  std::atomic<int64_t> next{0};
-  const auto work = [&](int thread) {
-    if (thread >= plan.num_threads) return;
-    for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
-      FlashTile buffers{};
-      Carver carver(base + thread * tile_bytes);
-      CarveTile(plan, TileRows(plan), carver, &buffers);
-      FlashTile tile = partial(item / splits, item % splits);
-      tile.packed_q = buffers.packed_q;
-      tile.scores = buffers.scores;
-      tile.weights = buffers.weights;
-      tile.bounds = buffers.bounds;
-      const int64_t split = item % splits, pages = (range.end - range.begin / kPageSlots * kPageSlots + kPageSlots - 1) / kPageSlots;
-      const int64_t first_page = range.begin / kPageSlots + pages * split / splits;
-      const int64_t last_page = range.begin / kPageSlots + pages * (split + 1) / splits;
-      tile.key_begin = std::max(range.begin, first_page * kPageSlots);
-      tile.key_end = std::min(range.end, last_page * kPageSlots);
-      kernel(tile);
-    }
-  };
-  const int64_t bytes = keys * p.k_heads * (p.key_width + p.value_width) * (p.kv_type == DType::kF32 ? 4 : 2);
-  if (bytes < kForkBytes || items == 1) {
-    work(0);
-  } else {
-    pool.RunOnAll(std::ref(work));
-  }
-  for (int64_t kv_head = 0; kv_head < p.k_heads; ++kv_head) {
-    const FlashTile whole = partial(kv_head, 0);
-    for (int64_t split = 1; split < splits; ++split) Merge(whole, partial(kv_head, split));
-    Finish(whole, queries, 0, kv_head * rows);
-  }
-  return absl::OkStatus();
+  const int32_t length = static_cast<int32_t>(kv.num_keys);
+  const bool with_lse = queries.lse.data() != nullptr;
+  const cpu::DecodeRows rows{.q = queries.q.data(), .out = queries.out.data(), .lse = queries.lse.data(),
+                             .q_head_stride = queries.q.stride(1), .out_head_stride = queries.out.stride(1),
+                             .lse_head_stride = with_lse ? queries.lse.stride(1) : 0, .k = kv.k, .v = kv.v,
+                             .page_table = kv.pages.data(),
+                             .page_table_stride = static_cast<int64_t>(kv.pages.size()), .lengths = &length, .batch = 1};
+  return cpu::Decode(plan, rows, nullptr, {.pool = &pool, .workspace = workspace});
 }
 
 absl::Status AddKeyMass(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, ThreadPool& pool,
@@ -306,15 +244,15 @@ absl::Status AddKeyMass(const AttentionPlan& plan, const Queries& queries, const
   const int64_t first_page = range.begin / kPageSlots, pages = (range.end + kPageSlots - 1) / kPageSlots - first_page;
   const auto kernel = plan.problem.kv_type == DType::kF32 ? plan.kernels->key_mass_f32 : plan.kernels->key_mass_bf16;
   std::byte* const base = AlignUp(workspace.data());
-  const int64_t tile_bytes = TileBytes(plan);
+  const int64_t tile_bytes = TileBytes(plan, TileRows(plan));
   const int64_t parts = std::clamp<int64_t>(pages / 4, 1, plan.num_threads);
   const auto work = [&](int thread) {  // a thread owns a range of keys and adds all heads to it
     if (thread >= parts) return;
     KeyMassTile item{};
     for (int64_t kv_head = 0; kv_head < plan.problem.k_heads; ++kv_head) {
-      item.tile = BaseTile(plan, queries, kv, kv_head);
       Carver carver(base + thread * tile_bytes);
       CarveTile(plan, TileRows(plan), carver, &item.tile);
+      SetTile(plan, queries, kv, kv_head, &item.tile);
       item.tile.num_rows = plan.group();
       item.tile.key_begin = std::max(range.begin, (first_page + pages * thread / parts) * kPageSlots);
       item.tile.key_end = std::min(range.end, (first_page + pages * (thread + 1) / parts) * kPageSlots);

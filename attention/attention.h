@@ -63,7 +63,7 @@ struct Device {
   int num_threads = 1;
   DeviceKind kind = DeviceKind::kCpu;
   // CUDA: the current device of the calling thread.
-  int64_t fixed_chunk_keys = 0;  // 0: keys are dealt evenly over the processors. Otherwise every sequence is cut at
+  int64_t fixed_chunk_keys = 0;  // CUDA. 0: keys are dealt evenly over the processors. Otherwise every sequence is cut at
                                  // multiples of this, and its result does not depend on the rest of the batch.
   bool programmatic_launch = true;  // a launch may begin before its predecessor ends, and waits for it inside
   CudaForm form = CudaForm::kSm90;
@@ -88,14 +88,15 @@ struct AttentionPlan {
   const CpuKernels* kernels = nullptr;
   int num_threads = 1;
   int64_t tile_queries = 1;   // queries of one prefill work item; times the head group, its rows
-  int64_t max_splits = 1;     // key ranges a decode is cut into, at most
+  int64_t max_splits = 1;     // key ranges a row of a decode is cut into, at most
   int64_t workspace_bytes = 0;
 
   int64_t group() const { return problem.q_heads / problem.k_heads; }
   // Bytes of device memory a decode step of `total_keys` keys (over the batch) has to move: K, V, q and out.
   int64_t PredictedBytes(int64_t total_keys, int64_t batch) const;
-  // Key ranges Decode cuts this many keys into: as few as keep the threads evenly busy.
-  int64_t Splits(int64_t num_keys) const;
+  // CPU: keys of one of the ranges that a decode of `num_keys` keys is cut into. It depends on nothing else, so that
+  // results have the same bits for any number of threads and beside any other sequences.
+  int64_t ChunkKeys(int64_t num_keys) const;
   std::string Explain() const;  // one line: kernel, tiles, splits, bytes
 };
 

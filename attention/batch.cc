@@ -2,6 +2,7 @@
 #include "attention/batch.h"
 
 #include "attention/attention.h"
+#include "attention/cpu/plan_cpu.h"
 #include "attention/cuda/plan_cuda.h"
 
 namespace lectern::attention {
@@ -17,27 +18,26 @@ absl::Status CheckBatch(const AttentionPlan& plan, int64_t batch, const int32_t*
   return absl::OkStatus();
 }
 
-absl::Status NoCpu(const char* what) { return NotSupported("the CPU kernels have no ", what); }
+absl::Status DecodeOnCpu(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds* blocks,
+                         const Execution& execution) {
+  const Problem& p = plan.problem;
+  if (step.type != DType::kF32) return NotSupported("the CPU kernels take F32 queries, not ", DTypeName(step.type));
+  if (execution.pool == nullptr) return InvalidArgument("a CPU call needs a thread pool");
+  const cpu::DecodeRows rows{.q = static_cast<const float*>(step.q), .out = static_cast<float*>(step.out), .lse = step.lse,
+                             .q_batch_stride = p.q_heads * p.key_width, .q_head_stride = p.key_width,
+                             .out_batch_stride = p.q_heads * p.value_width, .out_head_stride = p.value_width,
+                             .lse_batch_stride = p.q_heads, .lse_head_stride = 1, .k = step.k, .v = step.v,
+                             .page_table = step.page_table, .page_table_stride = step.page_table_stride,
+                             .lengths = step.lengths, .batch = step.batch};
+  return cpu::Decode(plan, rows, blocks, execution);
+}
 
 }  // namespace
 
 absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Execution& execution) {
   RETURN_IF_ERROR(CheckBatch(plan, step.batch, step.lengths, step.page_table));
   if (plan.device == DeviceKind::kCuda) return cuda::Decode(plan, step, nullptr, execution);
-  if (step.type != DType::kF32) return NotSupported("the CPU kernels take F32 queries, not ", DTypeName(step.type));
-  if (execution.pool == nullptr) return InvalidArgument("a CPU call needs a thread pool");
-  const Problem& p = plan.problem;
-  for (int64_t b = 0; b < step.batch; ++b) {
-    const int64_t length = step.lengths[b];
-    const PagedKv kv{.k = step.k, .v = step.v,
-                     .pages = std::span(step.page_table + b * step.page_table_stride, NumBlocks(length, kPageSlots)),
-                     .num_keys = length};
-    Queries queries{.q = {static_cast<const float*>(step.q) + b * p.q_heads * p.key_width, {1, p.q_heads, p.key_width}},
-                    .out = {static_cast<float*>(step.out) + b * p.q_heads * p.value_width, {1, p.q_heads, p.value_width}}};
-    if (step.lse != nullptr) queries.lse = {step.lse + b * p.q_heads, {1, p.q_heads}};
-    RETURN_IF_ERROR(Decode(plan, queries, kv, *execution.pool, execution.workspace));
-  }
-  return absl::OkStatus();
+  return DecodeOnCpu(plan, step, nullptr, execution);
 }
 
 absl::Status SparseDecode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds& blocks,
@@ -47,7 +47,7 @@ absl::Status SparseDecode(const AttentionPlan& plan, const DecodeBatch& step, co
     return NotSupported("block_tokens must be a multiple of 16, got ", blocks.block_tokens);
   }
   if (plan.device == DeviceKind::kCuda) return cuda::Decode(plan, step, &blocks, execution);
-  return NoCpu("block-sparse decode");
+  return DecodeOnCpu(plan, step, &blocks, execution);
 }
 
 absl::Status Select(const AttentionPlan& plan, const Selector& selector, const SelectBatch& batch,
@@ -59,14 +59,14 @@ absl::Status Select(const AttentionPlan& plan, const Selector& selector, const S
                            blocks.block_tokens);
   }
   if (plan.device == DeviceKind::kCuda) return cuda::Select(plan, selector, batch, blocks, execution);
-  return NoCpu("selector");
+  return cpu::Select(plan, selector, batch, blocks, execution);
 }
 
 absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config,
                     const Execution& execution) {
   RETURN_IF_ERROR(CheckBatch(plan, batch.batch, batch.lengths, batch.page_table));
   if (plan.device == DeviceKind::kCuda) return cuda::Append(plan, batch, config, execution);
-  return NoCpu("append");
+  return cpu::Append(plan, batch, config, execution);
 }
 
 absl::Status ClearWorkspace(const AttentionPlan& plan, const Execution& execution) {

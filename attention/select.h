@@ -75,7 +75,7 @@ struct Gate {
   float norm_eps = 1e-6f;
   const float* frequencies = nullptr;   // [width / 2] radians a position; null: no rotation
   float rope_scale = 1.0f;              // on cosines and sines (YaRN)
-  DType type = DType::kF32;             // kF32 on CPU, kBF16 on CUDA
+  DType type = DType::kF32;             // kF32 or kBF16 on CPU, kBF16 on CUDA
   int64_t width = 0;
 };
 
@@ -92,7 +92,7 @@ struct SelectBatch {
   int64_t batch = 0;
 };
 
-// Fills blocks.ids and blocks.counts.
+// Fills blocks.ids and blocks.counts. Where all blocks are in, or more than the capacity, the count is kAllBlocks.
 absl::Status Select(const AttentionPlan& plan, const Selector& selector, const SelectBatch& batch,
                     const BlockIds& blocks, const Execution& execution);
 

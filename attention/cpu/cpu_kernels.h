@@ -12,6 +12,7 @@
 #include <span>
 
 #include "attention/cpu/flash_args.h"
+#include "attention/cpu/row_args.h"
 #include "base/cpu_target.h"
 
 namespace lectern::attention {
@@ -23,6 +24,9 @@ struct CpuKernels {
   void (*flash_bf16)(const FlashTile&);
   void (*key_mass_f32)(const KeyMassTile&);
   void (*key_mass_bf16)(const KeyMassTile&);
+  void (*block_peaks_f32)(const BlockPeaksTile&);
+  void (*block_peaks_bf16)(const BlockPeaksTile&);
+  RowKernels rows;
 };
 
 std::span<const CpuKernels> AllCpuKernels();

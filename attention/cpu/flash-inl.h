@@ -4,6 +4,7 @@
 //           acc[R, width] = acc * correction + P V. Rows are (query, head of the group), so the heads that share a
 //           KV head read each K and V block once from L1. Keys lie along the vector lanes in Q K and value columns in
 //           P V: both products are Panel(), a broadcast of one lane of a row times a vector, with no sum across lanes.
+//           A tile of 64 keys is a page or, for a list of blocks shorter than that, up to four pieces of pages.
 // Shapes    as attention/cpu/flash_args.h and attention/paged_kv.h (BlockLayout::kLanes).
 // Bytes     decode: 4 * width bytes a key and KV head in bf16, once. Prefill: the same once a tile of rows, from L2.
 // Flops     4 * width a row and key. R = 7 in bf16 (one vdpbf16ps a cycle): 1,800 cycles for a page of 16 KiB, so one
@@ -12,7 +13,8 @@
 //
 // The including file defines, in its own namespace: F (a float vector), kLanes, kRowBlock, and the functions Load,
 // Store, Set, Add, Mul, Div, Max, Fma, Round, Scale2, Keep (-inf outside lo..hi), ZeroBelow, ReduceMax, ReduceAdd; behind
-// the include the type Bf16Lane: LoadLanes takes kPack keys or columns of one lane, Broadcast as many elements of a row.
+// the include the type Bf16Lane: LoadLanes takes kPack keys or columns of one lane, LoadFirst clears the second of them
+// (past the last key there may be anything), Broadcast takes as many elements of a row.
 
 // Queries and weights of the softmax as floats; only a processor that multiplies bf16 rounds them.
 struct FloatRows {
@@ -29,33 +31,35 @@ struct F32Lane : FloatRows {
   static F Dot(F acc, B a, B b) { return Fma(a, b, acc); }
 };
 
-constexpr int kPage = 64;
-constexpr float kLog2e = 1.44269504088896340736f;
+#include "attention/cpu/exp2-inl.h"
 
-// 2^x to about one ulp; exactly 0 below -126 (and for -inf).
-inline F Exp2(F x) {
-  const F clamped = Max(x, Set(-127.0f));
-  const F n = Round(clamped);
-  const F f = Add(clamped, Mul(n, Set(-1.0f)));  // [-0.5, 0.5]
-  F p = Set(1.52527338e-5f);                     // ln2^k / k!
-  p = Fma(p, f, Set(1.54035304e-4f));
-  p = Fma(p, f, Set(1.33335581e-3f));
-  p = Fma(p, f, Set(9.61812911e-3f));
-  p = Fma(p, f, Set(5.55041087e-2f));
-  p = Fma(p, f, Set(2.40226507e-1f));
-  p = Fma(p, f, Set(6.93147181e-1f));
-  p = Fma(p, f, Set(1.0f));
-  return ZeroBelow(x, Set(-126.0f), Scale2(p, n));
-}
+constexpr int kPage = 64, kPieceSlots = 16;  // pieces begin at multiples of 16 slots: whole cache lines of K and V
+
+// Some keys of a page: k and v point at the first of its slots.
+struct Piece {
+  const char* k;
+  const char* v;
+  int64_t columns;
+};
+struct Tile {
+  Piece pieces[kPage / kPieceSlots];
+  int64_t count, base;  // base: what the rows' bounds count from
+};
 
 // c[r][v] += sum over t < steps of elements kPack t .. of row r of A, times lanes of row t of B.
-template <class Lane, int R, int V>
+template <class Lane, bool kFirstOnly, int R, int V>
 inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_stride, const uint32_t* b,
                                                  int64_t b_stride, int64_t steps, F (&c)[R][V]) {
   for (int64_t t = 0; t < steps; ++t) {
     typename Lane::B column[V];
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) column[v] = Lane::LoadLanes(b + t * b_stride + v * kLanes);
+    for (int v = 0; v < V; ++v) {
+      if constexpr (kFirstOnly) {
+        column[v] = Lane::LoadFirst(b + t * b_stride + v * kLanes);
+      } else {
+        column[v] = Lane::LoadLanes(b + t * b_stride + v * kLanes);
+      }
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const typename Lane::B row = Lane::Broadcast(a + r * a_stride + t * (Lane::kPack / Lane::kRowPack));
@@ -69,24 +73,51 @@ inline void Prefetch(const char* p, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at, 0, 3);
 }
 
-// scores[R, 64] of one page; columns at or past `valid` are left as they are.
-template <class Lane, int R>
-inline void Scores(const FlashTile& t, const uint32_t* q, const char* k_block, int64_t valid, const char* prefetch,
-                   int64_t prefetch_bytes) {
-  const int64_t steps = t.key_width / Lane::kPack;
-  constexpr int kChunks = kPage / (2 * kLanes);
-  for (int64_t column = 0; column < valid; column += 2 * kLanes) {
-    const int64_t share = prefetch_bytes / kChunks;
-    if (prefetch != nullptr) Prefetch(prefetch + column / (2 * kLanes) * share, share);
-    F c[R][2];
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) c[r][0] = c[r][1] = Set(0.0f);
-    Panel<Lane, R, 2>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k_block) + column, kPage, steps, c);
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      Store(t.scores + r * kPage + column, c[r][0]);
-      Store(t.scores + r * kPage + column + kLanes, c[r][1]);
+// Part `part` of `parts` of the K lines of a tile.
+template <class Lane>
+inline void PrefetchKeys(const Tile& tile, int64_t width, int64_t part, int64_t parts) {
+  const int64_t rows = width / Lane::kPack;
+  for (int64_t i = 0; i < tile.count; ++i) {
+    const Piece& piece = tile.pieces[i];
+    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
+      Prefetch(piece.k + row * kPage * 4, piece.columns * 4);
     }
+  }
+}
+
+template <class Lane, int R, int V>
+inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, float* scores) {
+  F c[R][V];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) c[r][v] = Set(0.0f);
+  }
+  Panel<Lane, false, R, V>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k), kPage,
+                           t.key_width / Lane::kPack, c);
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) Store(scores + r * kPage + v * kLanes, c[r][v]);
+  }
+}
+
+// scores[R, 64] of one tile; columns past its pieces are left as they are.
+template <class Lane, int R>
+inline void Scores(const FlashTile& t, const uint32_t* q, const Tile& tile, bool prefetch_values) {
+  float* scores = t.scores;
+  for (int64_t i = 0; i < tile.count; ++i) {
+    const Piece& piece = tile.pieces[i];
+    for (int64_t column = 0; column < piece.columns; column += 2 * kLanes) {
+      const int64_t left = piece.columns - column, slots = left < 2 * kLanes ? left : 2 * kLanes;
+      if (prefetch_values) Prefetch(piece.v + column / Lane::kPack * t.value_width * 4, slots / Lane::kPack * t.value_width * 4);
+      if (left > kLanes) {
+        ScoreColumns<Lane, R, 2>(t, q, piece.k + column * 4, scores + column);
+      } else {
+        ScoreColumns<Lane, R, 1>(t, q, piece.k + column * 4, scores + column);
+      }
+    }
+    scores += piece.columns;
   }
 }
 
@@ -108,24 +139,49 @@ inline void Shape(const FlashTile& t, float* scores, int64_t lo, int64_t hi) {
   }
 }
 
-// One page for R rows starting at `row`.
+// acc[R, V vectors of columns] = acc * correction + weights times the values of the tile.
+template <class Lane, int R, int V>
+inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t column, const float* correction) {
+  F c[R][V];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    const float* acc = t.acc + (row + r) * t.value_width + column;
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) c[r][v] = Mul(Load(acc + v * kLanes), Set(correction[r]));
+  }
+  const uint32_t* weights = t.weights;
+  for (int64_t i = 0; i < tile.count; ++i) {
+    const Piece& piece = tile.pieces[i];
+    const int64_t whole = piece.columns / Lane::kPack;
+    const uint32_t* v = reinterpret_cast<const uint32_t*>(piece.v) + column;
+    Panel<Lane, false, R, V>(weights, kPage / Lane::kRowPack, v, t.value_width, whole, c);
+    if constexpr (Lane::kPack == 2) {
+      if (piece.columns % 2 != 0) {
+        Panel<Lane, true, R, V>(weights + whole * (Lane::kPack / Lane::kRowPack), kPage / Lane::kRowPack,
+                                v + whole * t.value_width, t.value_width, 1, c);
+      }
+    }
+    weights += whole * (Lane::kPack / Lane::kRowPack);
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    float* acc = t.acc + (row + r) * t.value_width + column;
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) Store(acc + v * kLanes, c[r][v]);
+  }
+}
+
+// One tile for R rows starting at `row`. While it computes, its values and the keys of `next` come into the cache.
 template <class Lane, int R>
-void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, const char* v_block,
-           const char* next_k) {
-  const int64_t base = page * kPage;
+void Block(const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) {
   const int64_t* bounds = t.bounds + row * 2;
-  const int64_t last = bounds[(R - 1) * 2 + 1];  // rows are in order of position: the last one sees furthest
-  int64_t valid = last - base < kPage ? last - base : kPage;
-  if (valid <= 0) return;
-  if (bounds[0] >= base + kPage) return;  // and the first one furthest back
-  const int64_t v_bytes = t.value_width * kPage * 4 / Lane::kPack, k_bytes = t.key_width * kPage * 4 / Lane::kPack;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), k_block, valid, row == 0 ? v_block : nullptr, v_bytes);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, row == 0);
 
   constexpr float kInfinity = __builtin_inff();
   float correction[R];
   for (int r = 0; r < R; ++r) {
     float* scores = t.scores + r * kPage;
-    Shape(t, scores, bounds[r * 2] - base, bounds[r * 2 + 1] - base);
+    Shape(t, scores, bounds[r * 2] - tile.base, bounds[r * 2 + 1] - tile.base);
     F high = Load(scores);
     for (int column = kLanes; column < kPage; column += kLanes) high = Max(high, Load(scores + column));
     const float old = t.peak[row + r], page_peak = ReduceMax(high);
@@ -147,43 +203,24 @@ void Block(const FlashTile& t, int64_t row, int64_t page, const char* k_block, c
     t.sum[row + r] = t.sum[row + r] * correction[r] + ReduceAdd(total);
   }
 
-  const int64_t steps = (valid + Lane::kPack - 1) / Lane::kPack;
-  int64_t column = 0;
-  const int64_t share = next_k == nullptr ? 0 : k_bytes * 2 * kLanes / t.value_width;
-  for (; column + 2 * kLanes <= t.value_width; column += 2 * kLanes) {
-    if (next_k != nullptr) Prefetch(next_k + column / (2 * kLanes) * share, share);
-    F c[R][2];
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      const float* acc = t.acc + (row + r) * t.value_width + column;
-      c[r][0] = Mul(Load(acc), Set(correction[r]));
-      c[r][1] = Mul(Load(acc + kLanes), Set(correction[r]));
+  const int64_t parts = (t.value_width + 2 * kLanes - 1) / (2 * kLanes);
+  for (int64_t part = 0; part < parts; ++part) {
+    if (next != nullptr) PrefetchKeys<Lane>(*next, t.key_width, part, parts);
+    const int64_t column = part * 2 * kLanes;
+    if (column + 2 * kLanes <= t.value_width) {
+      AddValues<Lane, R, 2>(t, row, tile, column, correction);
+    } else {
+      AddValues<Lane, R, 1>(t, row, tile, column, correction);
     }
-    Panel<Lane, R, 2>(t.weights, kPage / Lane::kRowPack, reinterpret_cast<const uint32_t*>(v_block) + column,
-                      t.value_width, steps, c);
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      float* acc = t.acc + (row + r) * t.value_width + column;
-      Store(acc, c[r][0]);
-      Store(acc + kLanes, c[r][1]);
-    }
-  }
-  for (; column < t.value_width; column += kLanes) {
-    F c[R][1];
-    for (int r = 0; r < R; ++r) c[r][0] = Mul(Load(t.acc + (row + r) * t.value_width + column), Set(correction[r]));
-    Panel<Lane, R, 1>(t.weights, kPage / Lane::kRowPack, reinterpret_cast<const uint32_t*>(v_block) + column,
-                      t.value_width, steps, c);
-    for (int r = 0; r < R; ++r) Store(t.acc + (row + r) * t.value_width + column, c[r][0]);
   }
 }
 
 template <class Lane, int R>
-void BlockOf(int64_t rows, const FlashTile& t, int64_t row, int64_t page, const char* k_block, const char* v_block,
-             const char* next_k) {
+void BlockOf(int64_t rows, const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) {
   if constexpr (R > 1) {
-    if (rows < R) return BlockOf<Lane, R - 1>(rows, t, row, page, k_block, v_block, next_k);
+    if (rows < R) return BlockOf<Lane, R - 1>(rows, t, row, tile, next);
   }
-  Block<Lane, R>(t, row, page, k_block, v_block, next_k);
+  Block<Lane, R>(t, row, tile, next);
 }
 
 // Packs the queries, with the scale folded in, and notes which keys each row sees.
@@ -206,6 +243,89 @@ void Pack(const FlashTile& t) {
   }
 }
 
+inline Tile PageTile(const FlashTile& t, int64_t page, int64_t columns) {
+  Tile tile;
+  tile.count = 1;
+  tile.base = page * kPage;
+  tile.pieces[0] = {t.k + t.pages[page] * t.k_page_bytes, t.v + t.pages[page] * t.v_page_bytes,
+                    columns < kPage ? columns : kPage};
+  return tile;
+}
+
+template <class Lane>
+void FlashPages(const FlashTile& t) {
+  const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
+  for (int64_t page = begin / kPage; page * kPage < end; ++page) {
+    const int64_t base = page * kPage;
+    const bool more = base + kPage < end;
+    const Tile next = PageTile(t, more ? page + 1 : page, kPage);
+    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
+      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+      // Rows are in order of position: the last one sees furthest, the first one furthest back.
+      const int64_t seen = t.bounds[(row + rows - 1) * 2 + 1] - base;
+      if (seen <= 0 || t.bounds[row * 2] >= base + kPage) continue;
+      BlockOf<Lane, kRowBlock>(rows, t, row, PageTile(t, page, seen), more && row + rows == t.num_rows ? &next : nullptr);
+    }
+  }
+}
+
+// Walks the listed blocks and fills tiles of 64 keys.
+template <class Lane>
+struct ListWalk {
+  const FlashTile& t;
+  int64_t block = 0, key = 0, end = 0;  // what is left of the current block
+
+  // False at the end. Columns [lo, hi) of the tile are keys to see.
+  bool Next(Tile* tile, int64_t* lo, int64_t* hi) {
+    tile->count = tile->base = 0;
+    *lo = 0;
+    int64_t columns = 0, last_page = -1, last_slot = 0;
+    while (columns < kPage) {
+      if (key >= end) {
+        if (block == t.num_blocks) break;
+        key = int64_t{t.blocks[block++]} * t.block_tokens;
+        end = key + t.block_tokens;
+        if (key < t.key_begin) key = t.key_begin;
+        if (end > t.key_end) end = t.key_end;
+        continue;
+      }
+      const int64_t page = key / kPage, cut = key % kPieceSlots, slot = key % kPage - cut;
+      if (cut != 0) *lo = columns + cut;  // a window begins inside its first block
+      int64_t taken = end - key + cut;
+      if (taken > kPage - slot) taken = kPage - slot;
+      if (taken > kPage - columns) taken = kPage - columns;
+      if (page == last_page && slot == last_slot) {
+        tile->pieces[tile->count - 1].columns += taken;
+      } else {
+        tile->pieces[tile->count++] = {t.k + t.pages[page] * t.k_page_bytes + slot * 4,
+                                       t.v + t.pages[page] * t.v_page_bytes + slot / Lane::kPack * t.value_width * 4, taken};
+      }
+      last_page = page;
+      last_slot = slot + taken;
+      key += taken - cut;
+      columns += taken;
+    }
+    *hi = columns;
+    return columns > 0;
+  }
+};
+
+template <class Lane>
+void FlashList(const FlashTile& t) {
+  ListWalk<Lane> walk{t};
+  Tile tiles[2];
+  int64_t lo, hi, next_lo, next_hi;
+  bool more = walk.Next(&tiles[0], &lo, &hi);
+  for (int now = 0; more; now ^= 1, lo = next_lo, hi = next_hi) {
+    more = walk.Next(&tiles[now ^ 1], &next_lo, &next_hi);
+    for (int64_t row = 0; row < t.num_rows; ++row) t.bounds[row * 2] = lo, t.bounds[row * 2 + 1] = hi;
+    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
+      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+      BlockOf<Lane, kRowBlock>(rows, t, row, tiles[now], more && row + rows == t.num_rows ? &tiles[now ^ 1] : nullptr);
+    }
+  }
+}
+
 template <class Lane>
 void Flash(const FlashTile& t) {
   Pack<Lane>(t);
@@ -214,48 +334,9 @@ void Flash(const FlashTile& t) {
     t.sum[row] = 0;
   }
   for (int64_t at = 0; at < t.num_rows * t.value_width; ++at) t.acc[at] = 0;
-  const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
-  for (int64_t page = begin / kPage; page * kPage < end; ++page) {
-    const char* k_block = t.k + t.pages[page] * t.k_page_bytes;
-    const char* v_block = t.v + t.pages[page] * t.v_page_bytes;
-    const bool more = (page + 1) * kPage < end;
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
-      const bool last = row + rows == t.num_rows;
-      BlockOf<Lane, kRowBlock>(rows, t, row, page, k_block, v_block,
-                               more && last ? t.k + t.pages[page + 1] * t.k_page_bytes : nullptr);
-    }
-  }
-}
-
-template <class Lane, int R>
-void MassOf(const KeyMassTile& m, int64_t row, int64_t rows, int64_t page, const char* k_block) {
-  if constexpr (R > 1) {
-    if (rows < R) return MassOf<Lane, R - 1>(m, row, rows, page, k_block);
-  }
-  const FlashTile& t = m.tile;
-  const int64_t lo = t.bounds[row * 2] - page * kPage, hi = t.bounds[row * 2 + 1] - page * kPage;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), k_block, hi < kPage ? hi : kPage, nullptr, 0);
-  for (int r = 0; r < R; ++r) {
-    float* scores = t.scores + r * kPage;
-    Shape(t, scores, lo, hi);
-    for (int column = 0; column < kPage; column += kLanes) {
-      Store(scores + column, Exp2(Add(Load(scores + column), Set(-t.peak[row + r]))));
-    }
-    for (int64_t column = lo < 0 ? 0 : lo; column < hi && column < kPage; ++column) {
-      m.mass[page * kPage + column] += scores[column];
-    }
-  }
-}
-
-template <class Lane>
-void KeyMass(const KeyMassTile& m) {
-  const FlashTile& t = m.tile;
-  Pack<Lane>(t);
-  for (int64_t page = t.bounds[0] / kPage; page * kPage < t.bounds[1]; ++page) {
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
-      MassOf<Lane, kRowBlock>(m, row, rows, page, t.k + t.pages[page] * t.k_page_bytes);
-    }
+  if (t.blocks == nullptr) {
+    FlashPages<Lane>(t);
+  } else {
+    FlashList<Lane>(t);
   }
 }

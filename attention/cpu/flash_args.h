@@ -28,6 +28,10 @@ struct FlashTile {
   bool causal;
   int64_t window;  // 0: none
   float scale, soft_cap;
+  // One query over a list of key blocks; null: every key. Ascending and unique, block i holds the keys
+  // [i * block_tokens, (i + 1) * block_tokens), a multiple of 16.
+  const int32_t* blocks;
+  int64_t num_blocks, block_tokens;
   // Results: the sums before the division, and the softmax state with scores in units of log2.
   float* acc;   // [row, value_width]
   float* peak;  // [row]
@@ -44,6 +48,14 @@ constexpr int64_t kMaxRowBlock = 12;  // rows a kernel works on at once: 12 x 2 
 struct KeyMassTile {
   FlashTile tile;        // one query; acc, sum and weights unused, peak holds the log-sum-exp in units of log2
   float* mass;           // [key] from key 0; += only inside [key_begin, key_end)
+};
+
+// For each block of keys and each row the largest score, in units of log2.
+struct BlockPeaksTile {
+  FlashTile tile;        // one query, all keys of [0, key_end); acc and weights unused, peak and sum are results
+  int64_t block_tokens;
+  float* peaks;          // [row, stride]
+  int64_t stride;
 };
 
 }  // namespace lectern::attention

@@ -10,12 +10,15 @@ void FlashF32(const FlashTile&);
 void FlashBf16(const FlashTile&);
 void KeyMassF32(const KeyMassTile&);
 void KeyMassBf16(const KeyMassTile&);
+void BlockPeaksF32(const BlockPeaksTile&);
+void BlockPeaksBf16(const BlockPeaksTile&);
 
 namespace {
 
 #include "attention/cpu/vector_avx512-inl.h"
 
 #include "attention/cpu/flash-inl.h"
+#include "attention/cpu/key_mass-inl.h"
 
 struct Bf16Lane : FloatRows {
   static constexpr int kPack = 2;
@@ -27,6 +30,7 @@ struct Bf16Lane : FloatRows {
             _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0xffff0000))))};
   }
   static B LoadLanes(const uint32_t* p) { return Split(_mm512_loadu_si512(p)); }
+  static B LoadFirst(const uint32_t* p) { return {LoadLanes(p).even, Set(0.0f)}; }
   static B Broadcast(const uint32_t* p) {
     const auto* row = reinterpret_cast<const float*>(p);
     return {Set(row[0]), Set(row[1])};
@@ -40,5 +44,7 @@ void FlashF32(const FlashTile& tile) { Flash<F32Lane>(tile); }
 void FlashBf16(const FlashTile& tile) { Flash<Bf16Lane>(tile); }
 void KeyMassF32(const KeyMassTile& tile) { KeyMass<F32Lane>(tile); }
 void KeyMassBf16(const KeyMassTile& tile) { KeyMass<Bf16Lane>(tile); }
+void BlockPeaksF32(const BlockPeaksTile& tile) { BlockPeaks<F32Lane>(tile); }
+void BlockPeaksBf16(const BlockPeaksTile& tile) { BlockPeaks<Bf16Lane>(tile); }
 
 }  // namespace lectern::attention::avx512

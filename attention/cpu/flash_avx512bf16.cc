@@ -10,23 +10,21 @@ void FlashF32(const FlashTile&);
 void FlashBf16(const FlashTile&);
 void KeyMassF32(const KeyMassTile&);
 void KeyMassBf16(const KeyMassTile&);
+void BlockPeaksF32(const BlockPeaksTile&);
+void BlockPeaksBf16(const BlockPeaksTile&);
 
 namespace {
 
 #include "attention/cpu/vector_avx512-inl.h"
 
 #include "attention/cpu/flash-inl.h"
-
-inline uint16_t RoundBf16(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
+#include "attention/cpu/key_mass-inl.h"
 
 struct Bf16Lane {
   static constexpr int kPack = 2, kRowPack = 2;
   using B = __m512i;
   static B LoadLanes(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  static B LoadFirst(const uint32_t* p) { return _mm512_and_si512(LoadLanes(p), _mm512_set1_epi32(0xffff)); }
   static B Broadcast(const uint32_t* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
   static F Dot(F acc, B a, B b) {
     return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
@@ -46,5 +44,7 @@ void FlashF32(const FlashTile& tile) { Flash<F32Lane>(tile); }
 void FlashBf16(const FlashTile& tile) { Flash<Bf16Lane>(tile); }
 void KeyMassF32(const KeyMassTile& tile) { KeyMass<F32Lane>(tile); }
 void KeyMassBf16(const KeyMassTile& tile) { KeyMass<Bf16Lane>(tile); }
+void BlockPeaksF32(const BlockPeaksTile& tile) { BlockPeaks<F32Lane>(tile); }
+void BlockPeaksBf16(const BlockPeaksTile& tile) { BlockPeaks<Bf16Lane>(tile); }
 
 }  // namespace lectern::attention::avx512bf16

@@ -1,4 +1,4 @@
-// attention/cpu/vector_avx512-inl.h: the vector functions that flash-inl.h asks for, on 16 floats.
+// attention/cpu/vector_avx512-inl.h: the vector functions of the -inl.h files on 16 floats.
 
 using F = __m512;
 constexpr int kLanes = 16;
@@ -26,3 +26,19 @@ inline F ZeroBelow(F x, F limit, F value) {
 }
 inline float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }
 inline float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
+inline uint16_t RoundBf16(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline F LoadBf16(const uint16_t* p) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+inline void StoreBf16(uint16_t* p, F v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
+}

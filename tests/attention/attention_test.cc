@@ -242,12 +242,10 @@ TEST(Attention, APlanThatCannotServeAVariantNamesTheConstraint) {
 TEST(Attention, ExplainNamesKernelTilesSplitsAndBytes) {
   const AttentionPlan plan = *Plan({14, 2, 2, 64, 64, DType::kBF16, BlockLayout::kLanes, 4096}, {},
                                    {.target = CpuTarget::kScalar, .num_threads = 2});
-  EXPECT_THAT(plan.Explain(), HasSubstr("kernel flash_scalar_bf16, tile 56 rows x 64 keys, decode splits <= 4"));
-  EXPECT_EQ(plan.Splits(4096), 1);  // two KV heads keep two threads busy
-  const AttentionPlan three = *Plan({9, 3, 3, 64, 64, DType::kBF16, BlockLayout::kLanes, 4096}, {},
-                                    {.target = CpuTarget::kScalar, .num_threads = 2});
-  EXPECT_EQ(three.Splits(4096), 2);
-  EXPECT_EQ(three.Splits(100), 1);
+  EXPECT_THAT(plan.Explain(), HasSubstr("kernel flash_scalar_bf16, tile 56 rows x 64 keys, decode splits <= 32"));
+  EXPECT_EQ(plan.ChunkKeys(100), 512);  // 128 KiB of keys and values
+  EXPECT_EQ(plan.ChunkKeys(32768), 1024);
+  EXPECT_EQ(plan.ChunkKeys(32769), 1152);
 }
 
 TEST(Attention, CallsOutsideThePlanAreRefused) {
