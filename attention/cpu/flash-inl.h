@@ -69,21 +69,62 @@ inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_st
   }
 }
 
-inline void Prefetch(const char* p, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at, 0, 3);
-}
-
-// Part `part` of `parts` of the K lines of a tile.
+// Brings the lines of a tile into L2 at an even pace while the tile before it is computed. A tile takes 2 us of both:
+// lines asked for later than that arrive late, and L1 has no room for two tiles.
 template <class Lane>
-inline void PrefetchKeys(const Tile& tile, int64_t width, int64_t part, int64_t parts) {
-  const int64_t rows = width / Lane::kPack;
-  for (int64_t i = 0; i < tile.count; ++i) {
-    const Piece& piece = tile.pieces[i];
-    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
-      Prefetch(piece.k + row * kPage * 4, piece.columns * 4);
+struct Feed {
+  const Tile* tile = nullptr;
+  int64_t width = 0, value_width = 0;
+  double lines_per_column = 0, due = 0;
+  int64_t piece = 0, row = 0, rows = 0;  // segments of a piece: its rows of K (one, where it is a whole page), then V
+  const char* at = nullptr;
+  const char* end = nullptr;
+
+  // `columns` of scores and values are computed until all of it must have been asked for.
+  void Start(const FlashTile& t, const Tile* next, int64_t columns) {
+    *this = {};
+    if (next == nullptr) return;
+    tile = next;
+    width = t.key_width;
+    value_width = t.value_width;
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < tile->count; ++i) bytes += tile->pieces[i].columns * (width + value_width) * 4 / Lane::kPack;
+    lines_per_column = static_cast<double>(bytes) / static_cast<double>(64 * columns);
+    StartPiece();
+  }
+  void StartPiece() {
+    if (piece == tile->count) return;
+    const Piece& p = tile->pieces[piece];
+    const bool whole = p.columns == kPage;
+    rows = whole ? 1 : width / Lane::kPack;
+    row = 0;
+    at = p.k;
+    end = at + p.columns * 4 * (whole ? width / Lane::kPack : 1);
+  }
+  void NextSegment() {
+    const Piece& p = tile->pieces[piece];
+    if (++row < rows) {
+      at = p.k + row * kPage * 4;
+      end = at + p.columns * 4;
+    } else if (row == rows) {
+      at = p.v;
+      end = at + p.columns / Lane::kPack * value_width * 4;
+    } else {
+      ++piece;
+      StartPiece();
     }
   }
-}
+  void Advance(int64_t columns) {
+    if (tile == nullptr) return;
+    due += static_cast<double>(columns) * lines_per_column;
+    int64_t lines = static_cast<int64_t>(due);
+    due -= static_cast<double>(lines);
+    while (lines > 0 && piece < tile->count) {
+      for (; lines > 0 && at < end; --lines, at += 64) __builtin_prefetch(at, 0, 2);
+      if (at >= end) NextSegment();
+    }
+  }
+};
 
 template <class Lane, int R, int V>
 inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, float* scores) {
@@ -104,13 +145,13 @@ inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, f
 
 // scores[R, 64] of one tile; columns past its pieces are left as they are.
 template <class Lane, int R>
-inline void Scores(const FlashTile& t, const uint32_t* q, const Tile& tile, bool prefetch_values) {
+inline void Scores(const FlashTile& t, const uint32_t* q, const Tile& tile, Feed<Lane>* feed) {
   float* scores = t.scores;
   for (int64_t i = 0; i < tile.count; ++i) {
     const Piece& piece = tile.pieces[i];
     for (int64_t column = 0; column < piece.columns; column += 2 * kLanes) {
-      const int64_t left = piece.columns - column, slots = left < 2 * kLanes ? left : 2 * kLanes;
-      if (prefetch_values) Prefetch(piece.v + column / Lane::kPack * t.value_width * 4, slots / Lane::kPack * t.value_width * 4);
+      const int64_t left = piece.columns - column;
+      if (feed != nullptr) feed->Advance(left < 2 * kLanes ? left : 2 * kLanes);
       if (left > kLanes) {
         ScoreColumns<Lane, R, 2>(t, q, piece.k + column * 4, scores + column);
       } else {
@@ -171,11 +212,11 @@ inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t
   }
 }
 
-// One tile for R rows starting at `row`. While it computes, its values and the keys of `next` come into the cache.
+// One tile for R rows starting at `row`.
 template <class Lane, int R>
-void Block(const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) {
+void Block(const FlashTile& t, int64_t row, const Tile& tile, Feed<Lane>* feed) {
   const int64_t* bounds = t.bounds + row * 2;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, row == 0);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, feed);
 
   constexpr float kInfinity = __builtin_inff();
   float correction[R];
@@ -205,7 +246,7 @@ void Block(const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) 
 
   const int64_t parts = (t.value_width + 2 * kLanes - 1) / (2 * kLanes);
   for (int64_t part = 0; part < parts; ++part) {
-    if (next != nullptr) PrefetchKeys<Lane>(*next, t.key_width, part, parts);
+    feed->Advance(2 * kLanes);
     const int64_t column = part * 2 * kLanes;
     if (column + 2 * kLanes <= t.value_width) {
       AddValues<Lane, R, 2>(t, row, tile, column, correction);
@@ -216,11 +257,11 @@ void Block(const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) 
 }
 
 template <class Lane, int R>
-void BlockOf(int64_t rows, const FlashTile& t, int64_t row, const Tile& tile, const Tile* next) {
+void BlockOf(int64_t rows, const FlashTile& t, int64_t row, const Tile& tile, Feed<Lane>* feed) {
   if constexpr (R > 1) {
-    if (rows < R) return BlockOf<Lane, R - 1>(rows, t, row, tile, next);
+    if (rows < R) return BlockOf<Lane, R - 1>(rows, t, row, tile, feed);
   }
-  Block<Lane, R>(t, row, tile, next);
+  Block<Lane, R>(t, row, tile, feed);
 }
 
 // Packs the queries, with the scale folded in, and notes which keys each row sees.
@@ -252,19 +293,28 @@ inline Tile PageTile(const FlashTile& t, int64_t page, int64_t columns) {
   return tile;
 }
 
+inline int64_t RowBlocks(const FlashTile& t) { return (t.num_rows + kRowBlock - 1) / kRowBlock; }
+
 template <class Lane>
 void FlashPages(const FlashTile& t) {
   const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
+  if (begin >= end) return;
+  const int64_t columns = RowBlocks(t) * (kPage + t.value_width);
+  const Tile first = PageTile(t, begin / kPage, end - begin / kPage * kPage);
+  Feed<Lane> feed;
+  feed.Start(t, &first, 1);
+  feed.Advance(1);
   for (int64_t page = begin / kPage; page * kPage < end; ++page) {
     const int64_t base = page * kPage;
     const bool more = base + kPage < end;
-    const Tile next = PageTile(t, more ? page + 1 : page, kPage);
+    const Tile next = PageTile(t, more ? page + 1 : page, end - base - kPage);
+    feed.Start(t, more ? &next : nullptr, columns);
     for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
       const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
       // Rows are in order of position: the last one sees furthest, the first one furthest back.
       const int64_t seen = t.bounds[(row + rows - 1) * 2 + 1] - base;
       if (seen <= 0 || t.bounds[row * 2] >= base + kPage) continue;
-      BlockOf<Lane, kRowBlock>(rows, t, row, PageTile(t, page, seen), more && row + rows == t.num_rows ? &next : nullptr);
+      BlockOf<Lane, kRowBlock>(rows, t, row, PageTile(t, page, seen), &feed);
     }
   }
 }
@@ -316,12 +366,16 @@ void FlashList(const FlashTile& t) {
   Tile tiles[2];
   int64_t lo, hi, next_lo, next_hi;
   bool more = walk.Next(&tiles[0], &lo, &hi);
+  Feed<Lane> feed;
+  feed.Start(t, more ? &tiles[0] : nullptr, 1);
+  feed.Advance(1);
   for (int now = 0; more; now ^= 1, lo = next_lo, hi = next_hi) {
     more = walk.Next(&tiles[now ^ 1], &next_lo, &next_hi);
+    feed.Start(t, more ? &tiles[now ^ 1] : nullptr, RowBlocks(t) * (hi + t.value_width));
     for (int64_t row = 0; row < t.num_rows; ++row) t.bounds[row * 2] = lo, t.bounds[row * 2 + 1] = hi;
     for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
       const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
-      BlockOf<Lane, kRowBlock>(rows, t, row, tiles[now], more && row + rows == t.num_rows ? &tiles[now ^ 1] : nullptr);
+      BlockOf<Lane, kRowBlock>(rows, t, row, tiles[now], &feed);
     }
   }
 }

@@ -8,7 +8,7 @@ void MassOf(const KeyMassTile& m, int64_t row, int64_t rows, const Tile& tile) {
   }
   const FlashTile& t = m.tile;
   const int64_t lo = t.bounds[row * 2] - tile.base, hi = t.bounds[row * 2 + 1] - tile.base;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, false);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, nullptr);
   for (int r = 0; r < R; ++r) {
     float* scores = t.scores + r * kPage;
     Shape(t, scores, lo, hi);
@@ -40,7 +40,7 @@ void PeaksOf(const BlockPeaksTile& m, int64_t row, int64_t rows, const Tile& til
     if (rows < R) return PeaksOf<Lane, R - 1>(m, row, rows, tile);
   }
   const FlashTile& t = m.tile;
-  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, false);
+  Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, nullptr);
   for (int r = 0; r < R; ++r) {
     float* scores = t.scores + r * kPage;
     Shape(t, scores, 0, tile.pieces[0].columns);
