@@ -12,7 +12,7 @@
 // Each sentence is laid against every one or two neighbouring passage sentences. It is supported where (a) every number
 // and (b) every name of it stands there, (c) what it denies is denied there and nothing else is, (d) most of its content words
 // stand there, (e) in much the same order, so that two swapped names are noticed, (f) no
-// other number stands where the sentence puts its own, and (g) of two neighbouring sentences neither lends a lone number or name.
+// other number stands where the sentence puts its own, and (g) of two neighbouring sentences none lends the other a lone number or name.
 #pragma once
 
 #include <functional>

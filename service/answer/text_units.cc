@@ -24,7 +24,8 @@ const WordSet& StopWords() {
       "these", "those", "it", "its", "he", "she", "they", "them", "his", "her", "their", "which", "who", "whom", "whose",
       "what", "when", "where", "why", "how", "many", "much", "long", "old", "often", "far", "there", "than", "then", "into",
       "about", "between", "during", "after", "before", "over", "under", "also", "can", "could", "would", "should", "will",
-      "may", "might", "must", "if", "so", "such", "out", "up", "down", "off", "while", "name", "called", "type", "kind"};
+      "may", "might", "must", "because", "although", "though", "however", "since", "therefore", "thus", "according", "if",
+      "so", "such", "out", "up", "down", "off", "while", "name", "called", "type", "kind"};
   return words;
 }
 
