@@ -6,7 +6,8 @@
 //           P V: both products are Panel(), a broadcast of one lane of a row times a vector, with no sum across lanes.
 //           A tile of 64 keys is a page or, for a list of blocks shorter than that, up to four pieces of pages.
 // Shapes    as attention/cpu/flash_args.h and attention/paged_kv.h (BlockLayout::kLanes).
-// Bytes     decode: 4 * width bytes a key and KV head in bf16, once. Prefill: the same once a tile of rows, from L2.
+// Bytes     decode: 4 * width bytes a key and KV head in bf16, once. Prefill: the same once a tile of rows, from L2. The
+//           next tile is asked for while this one is computed (feed-inl.h).
 // Flops     4 * width a row and key. R = 7 in bf16 (one vdpbf16ps a cycle): 1,800 cycles for a page of 16 KiB, so one
 //           core asks for about 25 GB/s: at the memory bandwidth of a core.
 // Budget    R x 2 accumulators, 2 vectors of B and one broadcast: 27 of 32 registers at R = 12.
@@ -32,25 +33,16 @@ struct F32Lane : FloatRows {
 };
 
 #include "attention/cpu/exp2-inl.h"
-
-constexpr int kPage = 64, kPieceSlots = 16;  // pieces begin at multiples of 16 slots: whole cache lines of K and V
-
-// Some keys of a page: k and v point at the first of its slots.
-struct Piece {
-  const char* k;
-  const char* v;
-  int64_t columns;
-};
-struct Tile {
-  Piece pieces[kPage / kPieceSlots];
-  int64_t count, base;  // base: what the rows' bounds count from
-};
+#include "attention/cpu/feed-inl.h"
 
 // c[r][v] += sum over t < steps of elements kPack t .. of row r of A, times lanes of row t of B.
+// Each step also asks for the line at `ahead`.
 template <class Lane, bool kFirstOnly, int R, int V>
 inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_stride, const uint32_t* b,
-                                                 int64_t b_stride, int64_t steps, F (&c)[R][V]) {
+                                                 int64_t b_stride, int64_t steps, Ahead ahead, F (&c)[R][V]) {
   for (int64_t t = 0; t < steps; ++t) {
+    __builtin_prefetch(ahead.at, 0, 2);
+    ahead.at += ahead.step;
     typename Lane::B column[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
@@ -69,65 +61,8 @@ inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_st
   }
 }
 
-// Brings the lines of a tile into L2 at an even pace while the tile before it is computed. A tile takes 2 us of both:
-// lines asked for later than that arrive late, and L1 has no room for two tiles.
-template <class Lane>
-struct Feed {
-  const Tile* tile = nullptr;
-  int64_t width = 0, value_width = 0;
-  double lines_per_column = 0, due = 0;
-  int64_t piece = 0, row = 0, rows = 0;  // segments of a piece: its rows of K (one, where it is a whole page), then V
-  const char* at = nullptr;
-  const char* end = nullptr;
-
-  // `columns` of scores and values are computed until all of it must have been asked for.
-  void Start(const FlashTile& t, const Tile* next, int64_t columns) {
-    *this = {};
-    if (next == nullptr) return;
-    tile = next;
-    width = t.key_width;
-    value_width = t.value_width;
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < tile->count; ++i) bytes += tile->pieces[i].columns * (width + value_width) * 4 / Lane::kPack;
-    lines_per_column = static_cast<double>(bytes) / static_cast<double>(64 * columns);
-    StartPiece();
-  }
-  void StartPiece() {
-    if (piece == tile->count) return;
-    const Piece& p = tile->pieces[piece];
-    const bool whole = p.columns == kPage;
-    rows = whole ? 1 : width / Lane::kPack;
-    row = 0;
-    at = p.k;
-    end = at + p.columns * 4 * (whole ? width / Lane::kPack : 1);
-  }
-  void NextSegment() {
-    const Piece& p = tile->pieces[piece];
-    if (++row < rows) {
-      at = p.k + row * kPage * 4;
-      end = at + p.columns * 4;
-    } else if (row == rows) {
-      at = p.v;
-      end = at + p.columns / Lane::kPack * value_width * 4;
-    } else {
-      ++piece;
-      StartPiece();
-    }
-  }
-  void Advance(int64_t columns) {
-    if (tile == nullptr) return;
-    due += static_cast<double>(columns) * lines_per_column;
-    int64_t lines = static_cast<int64_t>(due);
-    due -= static_cast<double>(lines);
-    while (lines > 0 && piece < tile->count) {
-      for (; lines > 0 && at < end; --lines, at += 64) __builtin_prefetch(at, 0, 2);
-      if (at >= end) NextSegment();
-    }
-  }
-};
-
 template <class Lane, int R, int V>
-inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, float* scores) {
+inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, Ahead ahead, float* scores) {
   F c[R][V];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
@@ -135,7 +70,7 @@ inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, f
     for (int v = 0; v < V; ++v) c[r][v] = Set(0.0f);
   }
   Panel<Lane, false, R, V>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k), kPage,
-                           t.key_width / Lane::kPack, c);
+                           t.key_width / Lane::kPack, ahead, c);
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
@@ -151,11 +86,15 @@ inline void Scores(const FlashTile& t, const uint32_t* q, const Tile& tile, Feed
     const Piece& piece = tile.pieces[i];
     for (int64_t column = 0; column < piece.columns; column += 2 * kLanes) {
       const int64_t left = piece.columns - column;
-      if (feed != nullptr) feed->Advance(left < 2 * kLanes ? left : 2 * kLanes);
+      Ahead ahead{reinterpret_cast<const char*>(q), 0};
+      if (feed != nullptr) {
+        feed->Advance(left < 2 * kLanes ? left : 2 * kLanes);
+        ahead = Feed<Lane>::Take(&feed->keys, t.key_width / Lane::kPack, q);
+      }
       if (left > kLanes) {
-        ScoreColumns<Lane, R, 2>(t, q, piece.k + column * 4, scores + column);
+        ScoreColumns<Lane, R, 2>(t, q, piece.k + column * 4, ahead, scores + column);
       } else {
-        ScoreColumns<Lane, R, 1>(t, q, piece.k + column * 4, scores + column);
+        ScoreColumns<Lane, R, 1>(t, q, piece.k + column * 4, ahead, scores + column);
       }
     }
     scores += piece.columns;
@@ -182,7 +121,8 @@ inline void Shape(const FlashTile& t, float* scores, int64_t lo, int64_t hi) {
 
 // acc[R, V vectors of columns] = acc * correction + weights times the values of the tile.
 template <class Lane, int R, int V>
-inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t column, const float* correction) {
+inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t column, const float* correction,
+                      Feed<Lane>* feed) {
   F c[R][V];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
@@ -195,11 +135,13 @@ inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t
     const Piece& piece = tile.pieces[i];
     const int64_t whole = piece.columns / Lane::kPack;
     const uint32_t* v = reinterpret_cast<const uint32_t*>(piece.v) + column;
-    Panel<Lane, false, R, V>(weights, kPage / Lane::kRowPack, v, t.value_width, whole, c);
+    Panel<Lane, false, R, V>(weights, kPage / Lane::kRowPack, v, t.value_width, whole,
+                             Feed<Lane>::Take(&feed->values, whole, weights), c);
     if constexpr (Lane::kPack == 2) {
       if (piece.columns % 2 != 0) {
         Panel<Lane, true, R, V>(weights + whole * (Lane::kPack / Lane::kRowPack), kPage / Lane::kRowPack,
-                                v + whole * t.value_width, t.value_width, 1, c);
+                                v + whole * t.value_width, t.value_width, 1,
+                                {reinterpret_cast<const char*>(weights), 0}, c);
       }
     }
     weights += whole * (Lane::kPack / Lane::kRowPack);
@@ -249,9 +191,9 @@ void Block(const FlashTile& t, int64_t row, const Tile& tile, Feed<Lane>* feed) 
     feed->Advance(2 * kLanes);
     const int64_t column = part * 2 * kLanes;
     if (column + 2 * kLanes <= t.value_width) {
-      AddValues<Lane, R, 2>(t, row, tile, column, correction);
+      AddValues<Lane, R, 2>(t, row, tile, column, correction, feed);
     } else {
-      AddValues<Lane, R, 1>(t, row, tile, column, correction);
+      AddValues<Lane, R, 1>(t, row, tile, column, correction, feed);
     }
   }
 }
@@ -299,16 +241,14 @@ template <class Lane>
 void FlashPages(const FlashTile& t) {
   const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
   if (begin >= end) return;
-  const int64_t columns = RowBlocks(t) * (kPage + t.value_width);
   const Tile first = PageTile(t, begin / kPage, end - begin / kPage * kPage);
   Feed<Lane> feed;
-  feed.Start(t, &first, 1);
-  feed.Advance(1);
+  feed.All(t, first);
   for (int64_t page = begin / kPage; page * kPage < end; ++page) {
     const int64_t base = page * kPage;
     const bool more = base + kPage < end;
     const Tile next = PageTile(t, more ? page + 1 : page, end - base - kPage);
-    feed.Start(t, more ? &next : nullptr, columns);
+    feed.Start(t, more ? &next : nullptr, RowBlocks(t), kPage);
     for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
       const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
       // Rows are in order of position: the last one sees furthest, the first one furthest back.
@@ -367,11 +307,10 @@ void FlashList(const FlashTile& t) {
   int64_t lo, hi, next_lo, next_hi;
   bool more = walk.Next(&tiles[0], &lo, &hi);
   Feed<Lane> feed;
-  feed.Start(t, more ? &tiles[0] : nullptr, 1);
-  feed.Advance(1);
+  if (more) feed.All(t, tiles[0]);
   for (int now = 0; more; now ^= 1, lo = next_lo, hi = next_hi) {
     more = walk.Next(&tiles[now ^ 1], &next_lo, &next_hi);
-    feed.Start(t, more ? &tiles[now ^ 1] : nullptr, RowBlocks(t) * (hi + t.value_width));
+    feed.Start(t, more ? &tiles[now ^ 1] : nullptr, RowBlocks(t), hi);
     for (int64_t row = 0; row < t.num_rows; ++row) t.bounds[row * 2] = lo, t.bounds[row * 2 + 1] = hi;
     for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
       const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
