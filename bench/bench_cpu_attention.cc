@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
@@ -32,8 +33,8 @@ struct Shape {
 };
 constexpr int64_t kColdBytes = 160 << 20;
 
-struct Copy {  // one paged cache
-  std::vector<uint16_t> memory;
+struct Copy {  // one paged cache, on lines of its own as the decoder's is
+  std::unique_ptr<uint16_t, decltype(&std::free)> memory{nullptr, std::free};
   std::vector<int32_t> pages;
   PagedKv kv;
 };
@@ -41,19 +42,20 @@ struct Copy {  // one paged cache
 Copy MakeCopy(const Shape& shape, int64_t keys, std::mt19937& rng) {
   Copy copy;
   const int64_t num_pages = (keys + kPageSlots - 1) / kPageSlots, block = shape.width * kPageSlots;
-  copy.memory.resize(static_cast<size_t>(num_pages * shape.kv_heads * 2 * block));
+  const size_t elements = static_cast<size_t>(num_pages * shape.kv_heads * 2 * block);
+  copy.memory.reset(static_cast<uint16_t*>(std::aligned_alloc(64, (elements * 2 + 63) / 64 * 64)));
   std::vector<uint16_t> normal(1 << 16);
   std::normal_distribution<float> distribution;
   for (uint16_t& v : normal) v = ToBf16(distribution(rng)).bits;
-  for (size_t i = 0; i < copy.memory.size();) {
-    const size_t n = std::min<size_t>(copy.memory.size() - i, 1 + rng() % 4096), from = rng() % (normal.size() - 4096);
-    std::copy_n(normal.begin() + static_cast<int64_t>(from), n, copy.memory.begin() + static_cast<int64_t>(i));
+  for (size_t i = 0; i < elements;) {
+    const size_t n = std::min<size_t>(elements - i, 1 + rng() % 4096), from = rng() % (normal.size() - 4096);
+    std::copy_n(normal.begin() + static_cast<int64_t>(from), n, copy.memory.get() + i);
     i += n;
   }
   copy.pages.resize(static_cast<size_t>(num_pages));
   std::iota(copy.pages.begin(), copy.pages.end(), 0);
   std::shuffle(copy.pages.begin(), copy.pages.end(), rng);
-  const KvView view{.base = reinterpret_cast<std::byte*>(copy.memory.data()),
+  const KvView view{.base = reinterpret_cast<std::byte*>(copy.memory.get()),
                     .type = DType::kBF16,
                     .heads = shape.kv_heads,
                     .width = shape.width,
