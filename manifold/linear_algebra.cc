@@ -22,7 +22,7 @@ void Jacobi(std::vector<double>& a, int64_t n, std::vector<double>& v) {
       on += a[i * n + i] * a[i * n + i];
       for (int64_t j = i + 1; j < n; ++j) off += a[i * n + j] * a[i * n + j];
     }
-    if (off <= 1e-34 * on || off == 0) return;
+    if (off <= 1e-32 * on || off == 0) return;
     for (int64_t p = 0; p < n; ++p) {
       for (int64_t q = p + 1; q < n; ++q) {
         const double apq = a[p * n + q];

@@ -31,6 +31,28 @@ std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block) {
   return start;
 }
 
+// A walk from each point to its nearest that was not yet visited: neighbours in turn share most of their own neighbours,
+// which are then in the second-level cache. Results do not depend on it.
+std::vector<int32_t> WalkOrder(std::span<const int32_t> neighbours, int64_t n, int64_t k, bool points_are_rows) {
+  std::vector<int32_t> order;
+  order.reserve(static_cast<size_t>(n));
+  std::vector<uint8_t> seen(static_cast<size_t>(n), 0);
+  for (int64_t start = 0; start < n; ++start) {
+    for (int64_t at = start; at >= 0 && seen[at] == 0;) {
+      seen[at] = 1;
+      order.push_back(static_cast<int32_t>(at));
+      const int32_t* list = neighbours.data() + at * k;
+      at = -1;
+      for (int64_t j = 0; points_are_rows && j < k && list[j] >= 0; ++j) {
+        if (seen[list[j]] != 0) continue;
+        at = list[j];
+        break;
+      }
+    }
+  }
+  return order;
+}
+
 }  // namespace
 
 absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& pool) {
@@ -69,15 +91,18 @@ absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& p
   const int64_t block = RoundUp(d + kExtraColumns, kLanes), dim_padded = RoundUp(dim, kLanes), k_padded = RoundUp(k, 4);
   const std::vector<float> start = StartBlock(k, k_padded, block);
   const auto fit = ActiveCpuTarget() >= CpuTarget::kAvx2 ? avx2::FitPlane : scalar::FitPlane;
+  const std::vector<int32_t> order = WalkOrder(request.neighbours, n, k, n == rows);
   std::atomic<int64_t> next{0};
-  constexpr int64_t kStride = 64;  // points a turn: neighbours of nearby ids share cache
+  constexpr int64_t kStride = 64;  // points of the walk a turn
   pool.RunOnAll([&](int) {
     const AlignedFloats scratch(PlaneScratch(k_padded, dim_padded, block));
     for (int64_t begin = next.fetch_add(kStride); begin < n; begin = next.fetch_add(kStride)) {
-      for (int64_t i = begin; i < std::min(n, begin + kStride); ++i) {
+      for (int64_t at = begin; at < std::min(n, begin + kStride); ++at) {
+        const int64_t i = order[at];
         if (result.count[i] < d + 2) continue;
         PlaneArgs args{.point = request.points.data() + i * dim, .planes = request.planes.data(), .means = request.means.data(),
-                       .ids = request.neighbours.data() + i * k, .k = result.count[i], .dim = dim, .d = d,
+                       .ids = request.neighbours.data() + i * k,
+                       .k = result.count[i], .dim = dim, .d = d,
                        .k_padded = RoundUp(result.count[i], 4), .dim_padded = dim_padded, .block = block, .start = start.data(),
                        .scratch = scratch.data, .offset = result.offset.data() + i * dim,
                        .basis = request.want_basis ? result.basis.data() + i * d * dim : nullptr};

@@ -140,9 +140,12 @@ void YxFitter::FindTangents() {
     for (const int64_t j : near) {
       for (int a = 0; a < dim_; ++a) {
         const double za = points_[j * dim_ + a] - points_[i * dim_ + a];
-        scaled.push_back(za / reach);
-        for (int b = 0; b < dim_; ++b) scatter[a * dim_ + b] += za * (points_[j * dim_ + b] - points_[i * dim_ + b]);
+        if (params_.form == BiasForm::kCf18) scaled.push_back(za / reach);
+        for (int b = a; b < dim_; ++b) scatter[a * dim_ + b] += za * (points_[j * dim_ + b] - points_[i * dim_ + b]);
       }
+    }
+    for (int a = 0; a < dim_; ++a) {
+      for (int b = 0; b < a; ++b) scatter[a * dim_ + b] = scatter[b * dim_ + a];
     }
     if (params_.form == BiasForm::kCf18) {
       GreedyDisc(scaled, static_cast<int64_t>(near.size()), d, dim_, &tangents_[i * d * dim_]);
@@ -160,13 +163,16 @@ void YxFitter::PrintedProjector(const YxStep& step, std::vector<double>& tangent
   std::vector<double> a(static_cast<size_t>(dim_ * dim_), 0.0), values, vectors;
   for (size_t s = 0; s < step.samples.size(); ++s) {
     const double* u = &tangents_[step.samples[s] * d * dim_];
-    for (int p = 0; p < dim_; ++p) {
-      for (int q = 0; q < dim_; ++q) {
-        double projector = p == q ? 1 : 0;
-        for (int t = 0; t < d; ++t) projector -= u[t * dim_ + p] * u[t * dim_ + q];
-        a[p * dim_ + q] += step.weights[s] * projector;
+    for (int t = 0; t < d; ++t, u += dim_) {
+      for (int p = 0; p < dim_; ++p) {
+        const double weighted = step.weights[s] * u[p];
+        for (int q = p; q < dim_; ++q) a[p * dim_ + q] -= weighted * u[q];
       }
     }
+  }
+  for (int p = 0; p < dim_; ++p) {
+    a[p * dim_ + p] += 1;
+    for (int q = 0; q < p; ++q) a[p * dim_ + q] = a[q * dim_ + p];
   }
   SymmetricEigen(a, dim_, values, vectors);
   tangent.assign(vectors.end() - d * dim_, vectors.end());
@@ -227,12 +233,25 @@ void YxFitter::LowRankProjector(const YxStep& step, int64_t nearest, std::vector
   }
 }
 
-YxStep YxFitter::Evaluate(std::span<const double> x) const {
+std::vector<int64_t> YxFitter::Within(std::span<const double> x, double reach) const {
+  std::vector<int64_t> found;
+  for (int64_t i = 0; i < size(); ++i) {
+    if (SquaredDistance(x.data(), &points_[i * dim_], dim_) < reach * reach) found.push_back(i);
+  }
+  return found;
+}
+
+YxStep YxFitter::Evaluate(std::span<const double> x) const { return EvaluateAmong(x, Within(x, params_.radius)); }
+
+// REQUIRES: candidates ascend and hold every sample within the radius of x.
+YxStep YxFitter::EvaluateAmong(std::span<const double> x, std::span<const int64_t> candidates) const {
   YxStep step;
+  step.samples.reserve(candidates.size());
+  step.weights.reserve(candidates.size());
   const double r2 = params_.radius * params_.radius;
   double sum = 0, nearest_distance = 1e300;
   int64_t nearest = 0;
-  for (int64_t i = 0; i < size(); ++i) {
+  for (const int64_t i : candidates) {
     const double distance = SquaredDistance(x.data(), &points_[i * dim_], dim_);
     if (distance < nearest_distance) nearest_distance = distance, nearest = i;
     if (distance >= r2) continue;
@@ -279,7 +298,17 @@ YxStep YxFitter::Evaluate(std::span<const double> x) const {
 YxPoint YxFitter::Project(std::span<const double> start) const {
   YxPoint point;
   point.x.assign(start.begin(), start.end());
-  YxStep here = Evaluate(point.x);
+  // Samples that can matter while the point stays within half a radius of where they were gathered.
+  std::vector<double> centre(point.x);
+  std::vector<int64_t> candidates = Within(centre, 1.5 * params_.radius);
+  const auto evaluate = [&](std::span<const double> x) {
+    if (SquaredDistance(x.data(), centre.data(), dim_) > .24 * params_.radius * params_.radius) {
+      centre.assign(x.begin(), x.end());
+      candidates = Within(centre, 1.5 * params_.radius);
+    }
+    return EvaluateAmong(x, candidates);
+  };
+  YxStep here = evaluate(point.x);
   point.flag = here.flag;
   point.tangent = here.tangent;
   if (here.flag != FitFlag::kOk) return point;
@@ -291,7 +320,7 @@ YxPoint YxFitter::Project(std::span<const double> start) const {
     bool accepted = false;
     for (int halving = 0; halving <= kMaxHalvings && !accepted; ++halving, eta /= 2) {
       for (int k = 0; k < dim_; ++k) candidate[k] = point.x[k] - eta * here.bias[k];
-      YxStep there = Evaluate(candidate);
+      YxStep there = evaluate(candidate);
       const double next = Norm(there.bias);
       if (there.flag == FitFlag::kTooFew || next > norm) continue;
       point.x = candidate;

@@ -85,6 +85,8 @@ class YxFitter {
  private:
   YxFitter() = default;
   void FindTangents();
+  YxStep EvaluateAmong(std::span<const double> x, std::span<const int64_t> candidates) const;
+  std::vector<int64_t> Within(std::span<const double> x, double reach) const;  // samples, ascending
   void PrintedProjector(const YxStep& step, std::vector<double>& tangent, double& gap) const;
   void LowRankProjector(const YxStep& step, int64_t nearest, std::vector<double>& tangent, double& gap) const;
 

@@ -54,6 +54,7 @@ inline void GramTile(const float* a, const float* b, int64_t dim, float scale, i
   const Vec low = AddPairs(AddPairs(s[0], s[1]), AddPairs(s[2], s[3]));
   const Vec high = AddPairs(AddPairs(s[4], s[5]), AddPairs(s[6], s[7]));
   const Vec sums = AddPairs(low, high) * Splat(scale);
+#pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
     g[r * n] = sums[2 * r];
     g[r * n + 1] = sums[2 * r + 1];
@@ -102,36 +103,32 @@ inline void Product(const float* a, int64_t row_stride, int64_t inner_stride, in
 // s [n, n] symmetric -> r upper triangular with s = r^T r, and w = r^-1. A column that depends on those before it gets a
 // zero column in w, so that its direction drops out instead of blowing up.
 inline void InverseRoot(float* s, int64_t n, float* w) {
-  float first[kMaxBlock];
-  for (int64_t i = 0; i < n; ++i) first[i] = s[i * n + i];
   bool dead[kMaxBlock];
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t i = 0; i < n; ++i) {  // row i of r, its sums in registers
     float* row = s + i * n;
+    const float first = row[i];
+    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) {
+      Vec sum = Load(row + j);
+      for (int64_t t = 0; t < i; ++t) sum -= Splat(s[t * n + i]) * Load(s + t * n + j);
+      Store(row + j, sum);
+    }
     const float pivot = row[i];
-    dead[i] = !(pivot > 1e-6f * first[i]) || !(pivot > 1e-30f);
-    const int64_t begin = i / kLanes * kLanes;
-    if (dead[i]) {
-      for (int64_t j = begin; j < n; j += kLanes) Store(row + j, Vec{});
-      row[i] = 1;
-      continue;
-    }
-    const Vec scale = Splat(1 / Root(pivot));
-    for (int64_t j = begin; j < n; j += kLanes) Store(row + j, Load(row + j) * scale);
-    for (int64_t t = i + 1; t < n; ++t) {
-      const Vec x = Splat(row[t]);
-      for (int64_t j = t / kLanes * kLanes; j < n; j += kLanes) Store(s + t * n + j, Load(s + t * n + j) - x * Load(row + j));
-    }
+    dead[i] = !(pivot > 1e-6f * first) || !(pivot > 1e-30f);
+    const Vec scale = Splat(dead[i] ? 0.0f : 1 / Root(pivot));
+    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) Store(row + j, Load(row + j) * scale);
+    if (dead[i]) row[i] = 1;
   }
-  for (int64_t i = n - 1; i >= 0; --i) {
+  for (int64_t i = n - 1; i >= 0; --i) {  // row i of w = (e_i - sum_t r(i, t) w_t) / r(i, i)
     float* out = w + i * n;
     for (int64_t j = 0; j < n; j += kLanes) Store(out + j, Vec{});
     out[i] = dead[i] ? 0 : 1;
-    for (int64_t t = i + 1; t < n; ++t) {
-      const Vec x = Splat(s[i * n + t]);
-      for (int64_t j = t / kLanes * kLanes; j < n; j += kLanes) Store(out + j, Load(out + j) - x * Load(w + t * n + j));
-    }
     const Vec scale = Splat(1 / s[i * n + i]);
-    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) Store(out + j, Load(out + j) * scale);
+    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) {
+      Vec sum = Load(out + j);
+      const int64_t end = j + kLanes < n ? j + kLanes : n;  // w_t is zero left of t
+      for (int64_t t = i + 1; t < end; ++t) sum -= Splat(s[i * n + t]) * Load(w + t * n + j);
+      Store(out + j, sum * scale);
+    }
   }
 }
 
@@ -147,13 +144,24 @@ inline void Ritz(float* t, int64_t n, float* values, int64_t* order) {
   float norms[kMaxBlock];
   for (int sweep = 0; sweep < 12; ++sweep) {
     for (int64_t i = 0; i < n; ++i) norms[i] = Dot(t + i * n, t + i * n, n);
-    bool turned = false;
-    for (int64_t p = 0; p < n; ++p) {
-      for (int64_t q = p + 1; q < n; ++q) {
+    float worst = 0;  // greatest squared cosine met; convergence is quadratic, so a small one leaves none
+    // Rounds of n / 2 pairs that share no row, as in a tournament: their latencies overlap.
+    for (int64_t round = 0; round < n - 1; ++round) {
+      for (int64_t i = 0; i < n / 2; ++i) {
+        int64_t p = round + i, q = round + n - 1 - i;  // modulo n - 1; row n - 1 stays in its place
+        if (p >= n - 1) p -= n - 1;
+        if (q >= n - 1) q -= n - 1;
+        if (i == 0) p = n - 1;
+        if (p > q) {
+          const int64_t swapped = p;
+          p = q;
+          q = swapped;
+        }
         float *x = t + p * n, *y = t + q * n;
         const float cross = Dot(x, y, n);
-        if (!(cross * cross > 1e-10f * norms[p] * norms[q])) continue;
-        turned = true;
+        const float both = norms[p] * norms[q], squared = cross * cross;
+        if (!(squared > 1e-9f * both)) continue;
+        if (squared > worst * both) worst = squared / both;
         const float zeta = (norms[q] - norms[p]) / (2 * cross);
         const float size = zeta < 0 ? -zeta : zeta;
         const float tangent = (zeta < 0 ? -1.0f : 1.0f) / (size + Root(1 + zeta * zeta));
@@ -168,7 +176,7 @@ inline void Ritz(float* t, int64_t n, float* values, int64_t* order) {
         norms[q] += tangent * cross;
       }
     }
-    if (!turned) break;
+    if (worst < 1e-5f) break;
   }
   for (int64_t i = 0; i < n; ++i) {
     values[i] = Root(Dot(t + i * n, t + i * n, n));
@@ -198,8 +206,8 @@ void FitPlane(PlaneArgs& args) {
   float* values = in_block + n;        // [n]
 
   // Differences first: the Gram matrix of the raw rows would lose the local variance.
-  for (int64_t j = 0; j < k * dim; j += kLanes) Store(z + j, Vec{});
   for (int64_t j = 0; j < dim; j += kLanes) Store(shift + j, Vec{}), Store(mean + j, Vec{}), Store(along + j, Vec{});
+  for (int64_t j = args.k * dim; j < k * dim; j += kLanes) Store(z + j, Vec{});
   const int64_t whole = real / kLanes * kLanes;
   for (int64_t i = 0; i < args.k; ++i) {
     const float* from = args.planes + int64_t{args.ids[i]} * real;
@@ -209,6 +217,7 @@ void FitPlane(PlaneArgs& args) {
       Store(row + j, v);
       Store(shift + j, Load(shift + j) + v);
     }
+    if (whole < real) Store(row + whole, Vec{});
     for (int64_t j = whole; j < real; ++j) shift[j] += row[j] = from[j] - args.point[j];
   }
   const Vec share = Splat(1.0f / static_cast<float>(args.k));
@@ -230,10 +239,7 @@ void FitPlane(PlaneArgs& args) {
   for (int64_t i = 0; i < args.k; ++i) total += Dot(z + i * dim, z + i * dim, dim);
   const float scale = total > 1e-36f ? 1 / total : 0;
   for (int64_t i = 0; i < k; i += 4) {
-    for (int64_t j = 0; j <= i; j += 4) {
-      GramTile(z + i * dim, z + j * dim, dim, scale, k, g + i * k + j);
-      GramTile(z + i * dim, z + (j + 2) * dim, dim, scale, k, g + i * k + j + 2);
-    }
+    for (int64_t j = 0; j < i + 4; j += 2) GramTile(z + i * dim, z + j * dim, dim, scale, k, g + i * k + j);
   }
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t j = i / 4 * 4 + 4; j < k; ++j) g[i * k + j] = g[j * k + i];

@@ -48,6 +48,7 @@ void RegisterIngest(Registry& registry);        // ingest, index
 void RegisterSearch(Registry& registry);        // search, ask
 void RegisterModels(Registry& registry);        // model, embed, rerank
 void RegisterEval(Registry& registry);          // eval
+void RegisterEvalManifold(Registry& registry, CLI::App* eval);   // eval manifold
 void RegisterSystem(Registry& registry);        // config, doctor, completion
 
 int Main(int argc, char** argv);

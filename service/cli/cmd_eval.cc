@@ -213,7 +213,8 @@ void RegisterEval(Registry& registry) {
 
   RegisterEvalAnswers(registry, eval);
   RegisterEvalCitations(registry, eval);
-  for (const char* name : {"ann", "plot", "manifold"}) {
+  RegisterEvalManifold(registry, eval);
+  for (const char* name : {"ann", "plot"}) {
     registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval)->group("")->allow_extras();
   }
 }

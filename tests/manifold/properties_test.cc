@@ -131,12 +131,12 @@ TEST(Richardson, IsNeverUsedWhereTheFitsDisagree) {
   for (int i = 0; i < 100; ++i) {
     std::vector<double> start = SampleShape(Shape::kSphere, 1, rng);
     const RichardsonPoint out = fit->Project(start);
-    if (out.extrapolated) {
+    if (out.share > 0) {
       EXPECT_LT(out.shift, .07);
     } else {
       EXPECT_EQ(out.x, out.narrow.x);
     }
-    used += out.extrapolated;
+    used += out.share > 0;
   }
   EXPECT_GT(used, 10);
 }

@@ -1,0 +1,135 @@
+// eval manifold: the published tables, the simulation, and real collections with noise added.
+#include <cstdio>
+
+#include "index/chunker.h"
+#include "service/cli/app.h"
+#include "service/eval/manifold/collection.h"
+#include "service/eval/manifold/simulation.h"
+#include "service/eval/manifold/synthetic.h"
+
+namespace lectern::cli {
+namespace {
+
+struct Args {
+  bool synthetic = false, simulation = false, embed_only = false;
+  std::string collection, topics, qrels, cache, plots, noise = "clean,ocr:0.02,ocr:0.05,ocr:0.1,typo:0.05,typo:0.15,typo:0.3,"
+                                                               "drop:0.1,drop:0.3,drop:0.5,asr:0.05,asr:0.15,asr:0.3";
+  int64_t trials = 20, seeds = 10, replicas = 1000;
+  uint64_t seed = 1;
+  bool dense = false;
+};
+
+std::string Fixed(double value, int digits) {
+  char text[40];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return text;
+}
+
+absl::StatusOr<int> Synthetic(Context& context, const Args& args) {
+  eval::SyntheticOptions options{.trials = args.trials, .first_seed = args.seed, .dense = args.dense, .plots = args.plots};
+  Progress progress(*context.terminal, "trial", 0);
+  options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
+  ASSIGN_OR_RETURN(const std::vector<eval::SyntheticRow> rows, eval::RunSynthetic(options, context.engine->pool()));
+  if (context.flags.json) {
+    for (const eval::SyntheticRow& row : rows) context.terminal->Json(eval::SyntheticJson(row));
+  } else {
+    context.terminal->Out(eval::SyntheticTable(rows));
+  }
+  return kOk;
+}
+
+absl::StatusOr<int> Simulation(Context& context, const Args& args) {
+  eval::SimulationOptions options{.seeds = args.seeds, .first_seed = args.seed};
+  options.row = [&](const eval::SimulationRow& row) {
+    context.terminal->Line(context.flags.json ? DumpJson(eval::SimulationJson(row)) : eval::SimulationLine(row));
+  };
+  options.cancel = &InterruptToken();
+  if (!context.flags.json) context.terminal->Line(eval::SimulationHead());
+  RETURN_IF_ERROR(eval::RunSimulation(options, context.engine->pool()));
+  return kOk;
+}
+
+absl::StatusOr<int> Collection(Context& context, const Args& args) {
+  if (args.cache.empty()) return InvalidArgument("--collection needs --cache FOLDER: every cell encodes the whole collection once");
+  eval::CollectionData data;
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
+  ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+  RETURN_IF_ERROR(store->Scan(name, "", [&](index::StoredDocument&& stored) {
+    data.doc_ids.push_back(stored.document.id);
+    data.texts.push_back(index::EmbeddingText(stored.document.title, stored.document.text));
+    return true;
+  }));
+  if (data.texts.empty()) return NotFound("collection '", args.collection, "' has no documents");
+  ASSIGN_OR_RETURN(data.topics, eval::ReadTopics(args.topics));
+  ASSIGN_OR_RETURN(data.qrels, eval::ReadQrels(args.qrels));
+  ASSIGN_OR_RETURN(const std::vector<eval::NoiseCell> cells, eval::ParseNoiseCells(args.noise));
+  std::string why;
+  ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->EncoderNamed("", &why));
+  if (encoder == nullptr) return FailedPrecondition("eval manifold --collection needs an encoder: ", why);
+  ASSIGN_OR_RETURN(const auto cache, eval::EmbeddingCache::Open(args.cache, *encoder));
+  if (!context.flags.json && !args.embed_only) {
+    context.terminal->Line("noise\tauto\tk/d\tsigma\trho2/sigma2\tmedian s\tcheck gain [95 %]\traw\tglobal PCA\tDBA mean\tvector feedback\tungated\tgated\tfull sigma2\tgated - raw [95 %] p");
+  }
+  for (const eval::NoiseCell& noise : cells) {
+    const std::string label = noise.level == 0 ? "clean" : internal::Concat(eval::TextNoiseName(noise.family), ":", noise.level);
+    Progress progress(*context.terminal, label, 0, "texts");
+    eval::CellOptions options{.replicas = args.replicas, .seed = args.seed, .embed_only = args.embed_only};
+    options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
+    ASSIGN_OR_RETURN(const eval::CollectionCell cell, eval::MeasureCell(data, noise, options, *cache, context.engine->pool(), &InterruptToken()));
+    if (args.embed_only) {
+      context.terminal->Note(internal::Concat(label, ": embedded, ", cache->encoded(), " new texts so far"));
+      continue;
+    }
+    if (context.flags.json) {
+      context.terminal->Json(eval::CellJson(cell));
+      continue;
+    }
+    const manifold::Denoised& d = cell.decision;
+    std::string line = label + "\t" + (d.on ? "on" : "off") + "\t" + internal::Concat(d.params.k, "/", d.params.d) + "\t" +
+                       Fixed(std::sqrt(d.noise.sigma2), 4) + "\t" + Fixed(d.noise.sigma2 > 0 ? d.median_rho2 / d.noise.sigma2 : 0, 2) +
+                       "\t" + Fixed(d.median_s, 3) + "\t" + Fixed(d.check.gain, 4) + " [" + Fixed(d.check.low, 4) + ", " + Fixed(d.check.high, 4) + "]";
+    std::string gain;
+    for (const eval::SystemScore& s : cell.systems) {
+      line += "\t" + Fixed(s.value, 4);
+      if (s.name == "gated") {
+        gain = Fixed(s.difference.difference.mean, 4) + " [" + Fixed(s.difference.difference.low, 4) + ", " +
+               Fixed(s.difference.difference.high, 4) + "] " + Fixed(s.difference.p, 3);
+      }
+    }
+    context.terminal->Line(line + "\t" + gain);
+  }
+  return kOk;
+}
+
+absl::StatusOr<int> Run(Context& context, const Args& args) {
+  const int asked = args.synthetic + args.simulation + !args.collection.empty();
+  if (asked != 1) return InvalidArgument("eval manifold takes one of --synthetic, --simulation and --collection NAME");
+  if (args.trials < 1 || args.seeds < 1) return InvalidArgument("--trials and --seeds must be 1 or more");
+  if (args.synthetic) return Synthetic(context, args);
+  if (args.simulation) return Simulation(context, args);
+  if (args.topics.empty() || args.qrels.empty()) return InvalidArgument("--collection needs --topics and --qrels");
+  return Collection(context, args);
+}
+
+}  // namespace
+
+void RegisterEvalManifold(Registry& registry, CLI::App* eval) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command = registry.Add("manifold", "measure manifold fitting", [args](Context& c) { return Run(c, *args); }, eval);
+  command->add_flag("--synthetic", args->synthetic, "circle, sphere and torus beside the published figures");
+  command->add_flag("--dense", args->dense, "with --synthetic: the dense samples instead of the published table");
+  command->add_option("--trials", args->trials, "with --synthetic: trials a row")->capture_default_str();
+  command->add_option("--plots", args->plots, "with --synthetic: write SVG plots into this folder");
+  command->add_flag("--simulation", args->simulation, "random manifolds in 128 dimensions, recall by noise ratio");
+  command->add_option("--seeds", args->seeds, "with --simulation: seeds a row")->capture_default_str();
+  command->add_option("--seed", args->seed, "the first seed")->capture_default_str();
+  command->add_option("--collection", args->collection, "a collection whose texts get noise");
+  command->add_option("--topics", args->topics, "JSONL, or id TAB text");
+  command->add_option("--qrels", args->qrels, "judgements");
+  command->add_option("--noise", args->noise, "cells: clean, or FAMILY:LEVEL with ocr, typo, drop, asr, shift");
+  command->add_option("--replicas", args->replicas, "documents with replicas")->capture_default_str();
+  command->add_option("--cache", args->cache, "folder of cached embeddings");
+  command->add_flag("--embed-only", args->embed_only, "fill the cache and stop");
+}
+
+}  // namespace lectern::cli
