@@ -173,6 +173,28 @@ bool DeniesNearby(const Reading& sentence, const Reading& source) {
   return false;
 }
 
+// A name whose neighbours in the claim stand around another name in the source: "planet Mars is" where the source has "planet Earth is".
+std::string DisplacedName(const Reading& sentence, const Positions& positions, const Reading& source) {
+  const auto n = static_cast<int64_t>(sentence.keys.size());
+  for (int64_t i = 1; i < n; ++i) {
+    const Word& word = sentence.content[i];
+    const auto here = positions.find(sentence.keys[i]);
+    const auto left = positions.find(sentence.keys[i - 1]);
+    if (!word.capital || word.number || word.at.begin == 0 || here == positions.end() || left == positions.end()) continue;
+    if (Distance(here->second, left->second) <= 3) continue;   // it stands there itself
+    const auto right = i + 1 < n ? positions.find(sentence.keys[i + 1]) : positions.end();
+    if (i + 1 < n && (right == positions.end() || Distance(here->second, right->second) <= 3)) continue;
+    for (size_t j = 0; j < source.keys.size(); ++j) {
+      if (!source.content[j].capital || sentence.set.contains(source.keys[j])) continue;
+      const std::vector<int64_t> rival = {source.place[j]};
+      if (Distance(rival, left->second) <= 1 && (right == positions.end() || Distance(rival, right->second) <= 2)) {
+        return "the passage has " + source.content[j].lower + " in the place of " + word.lower;
+      }
+    }
+  }
+  return {};
+}
+
 struct Verdict {
   double coverage = 0, order = 0;
   std::string why;
@@ -236,6 +258,7 @@ Verdict Compare(const Reading& sentence, const Reading& source, const Reading& t
     }
   }
   if (v.why.empty()) v.why = MixedName(sentence, source, title);
+  if (v.why.empty()) v.why = DisplacedName(sentence, positions, source);
   if (v.why.empty()) v.why = MisplacedNumber(sentence, positions, source);
   if (v.why.empty() && names_moved >= 2 && share(beside) < 0.7) v.why = "names or numbers stand elsewhere in the passage";
   return v;
