@@ -140,7 +140,9 @@ int Run(const Options& options) {
         scored += found->postings_scored;
       }
       cpu = std::min(cpu, CpuSeconds() - cpu_begin);
-      if (repeat > 0) rates.push_back(static_cast<double>(queries.size()) / (Seconds() - begin));
+      const double rate = static_cast<double>(queries.size()) / (Seconds() - begin);
+      if (repeat > 0) rates.push_back(rate);
+      else if (k == options.ks.front()) out["first_pass_qps_top" + std::to_string(k)] = rate;   // every query new
     }
     std::sort(rates.begin(), rates.end());
     if (rates.empty()) continue;

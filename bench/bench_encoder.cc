@@ -102,6 +102,7 @@ void Speed(const Options& options, const bench::BeirFolder& set) {
       const auto middle = [](const std::vector<double>& v) { return v.empty() ? 0.0 : v[v.size() / 2]; };
       std::cout << DumpJson(Json{{"what", "encode"}, {"precision", precision}, {"threads", threads}, {"texts", texts.size()},
                                  {"tokens", stats.tokens}, {"open_ms", open_ms},
+                                 {"texts_per_s", middle(rates) * static_cast<double>(texts.size()) / static_cast<double>(stats.tokens)},
                                  {"tokens_per_s", {{"min", rates.front()}, {"median", middle(rates)}, {"max", rates.back()}}},
                                  {"tokens_per_cpu_s_max", per_cpu.back()},
                                  {"one_query_ms", {{"min", latency.front()}, {"median", middle(latency)},

@@ -170,7 +170,7 @@ struct Bert::Impl {
     }
     linear->in = in;
     linear->out = out_each * static_cast<int64_t>(prefixes.size());
-    const size_t elements = static_cast<size_t>(nn::PanelElements(in, linear->out));
+    const size_t elements = static_cast<size_t>(matmul->PanelElements(in, linear->out));
     if (half) {
       std::vector<uint16_t> rounded(weight.size());
       matmul->round_bf16(weight.data(), static_cast<int64_t>(weight.size()), rounded.data());
@@ -217,8 +217,8 @@ struct Bert::Impl {
   // y = x W^T + b for the panels [begin, end).
   void Panels(const Linear& w, const float* x, const uint16_t* x_half, int64_t rows, int64_t begin, int64_t end,
               float* y) const {
-    const int64_t col = begin * nn::kPanelCols, offset = col * w.in;
-    const int64_t cols = std::min(w.out, end * nn::kPanelCols) - col;
+    const int64_t col = begin * matmul->panel_cols, offset = col * w.in;
+    const int64_t cols = std::min(w.out, end * matmul->panel_cols) - col;
     if (half) {
       matmul->bf16(x_half, w.in, rows, w.panels_half.data() + offset, w.in, cols, w.bias.data() + col, y + col, w.out);
     } else {
@@ -226,7 +226,7 @@ struct Bert::Impl {
     }
   }
   void Apply(const Linear& w, const float* x, const uint16_t* x_half, int64_t rows, float* y, ThreadPool& pool) const {
-    pool.ParallelFor(nn::NumPanels(w.out), [&](int64_t begin, int64_t end, int) { Panels(w, x, x_half, rows, begin, end, y); });
+    pool.ParallelFor(matmul->NumPanels(w.out), [&](int64_t begin, int64_t end, int) { Panels(w, x, x_half, rows, begin, end, y); });
   }
 
   // softmax(q k^T / sqrt(head_dim)) v of one head of one sequence; q points at its first token's query.
@@ -235,7 +235,7 @@ struct Bert::Impl {
     const int64_t even = tokens + tokens % 2, padded = (tokens + 31) / 32 * 32;
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     s.scores.resize(std::max<size_t>(s.scores.size(), kQueryRows * padded));
-    const size_t key_elements = nn::PanelElements(head_dim, tokens), value_elements = nn::PanelElements(even, head_dim);
+    const size_t key_elements = matmul->PanelElements(head_dim, tokens), value_elements = matmul->PanelElements(even, head_dim);
     if (half) {
       s.keys_half.resize(std::max(s.keys_half.size(), key_elements));
       s.values_half.resize(std::max(s.values_half.size(), value_elements));
@@ -308,9 +308,9 @@ struct Bert::Impl {
     Round(x, tokens * hidden, s.half);
     uint16_t* wide_half = half ? s.qkv_half.data() : nullptr;        // [tokens, intermediate]
     const int64_t wide = config.intermediate;
-    pool.ParallelFor(nn::NumPanels(wide), [&](int64_t begin, int64_t end, int) {
+    pool.ParallelFor(matmul->NumPanels(wide), [&](int64_t begin, int64_t end, int) {
       Panels(layer.wide, x, s.half.data(), tokens, begin, end, s.wide.data());
-      const int64_t col = begin * nn::kPanelCols, cols = std::min(wide, end * nn::kPanelCols) - col;
+      const int64_t col = begin * matmul->panel_cols, cols = std::min(wide, end * matmul->panel_cols) - col;
       for (int64_t row = 0; row < tokens; ++row) {
         float* part = s.wide.data() + row * wide + col;
         kernels->gelu(part, cols);

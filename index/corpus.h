@@ -43,13 +43,14 @@ struct RetrieverSpec {
   int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request)
   std::optional<double> k1, b;         // bm25; unset: the shipped defaults
   int ef = 128;                        // dense, HNSW
-  double weight = -1;                  // in the fusion; below 0: the shipped default
+  double weight = -1;                  // in the fusion; below 0: the shipped default, which is 1 but in kLinear
 };
 
-// The fusion that is used where a request names none; chosen leave-one-set-out (bench/REPORT.md).
+// The fusion that is used where a request names none; chosen leave-one-set-out (scripts/choose_fusion.py, bench/REPORT.md).
 inline constexpr FusionMethod kDefaultFusion = FusionMethod::kLinear;
 inline constexpr double kDefaultBm25Weight = 1.0;
 inline constexpr double kDefaultDenseWeight = 1.0;
+double WeightOf(const RetrieverSpec& spec, FusionMethod method);   // its own, or the default
 
 struct SearchRequest {
   std::string query;                       // a bag of words with "phrases" and -exclusions (query.h)
@@ -67,7 +68,7 @@ struct SearchRequest {
 
 struct RetrieverScore {
   std::string retriever;   // "bm25", "dense"
-  int64_t rank = 0;        // 1-based
+  int64_t rank = 0;        // 1-based; 0: scored, but not among the retriever's own candidates
   double score = 0;
 };
 

@@ -23,6 +23,12 @@ double MillisecondsSince(std::chrono::steady_clock::time_point begin) {
 
 }  // namespace
 
+double WeightOf(const RetrieverSpec& spec, FusionMethod method) {
+  if (spec.weight >= 0) return spec.weight;
+  if (method != kDefaultFusion) return 1;
+  return spec.type == RetrieverSpec::Type::kBm25 ? kDefaultBm25Weight : kDefaultDenseWeight;
+}
+
 class SearchPass {
  public:
   SearchPass(const CorpusImpl& corpus, const SearchRequest& request, Encoder* encoder)
@@ -63,6 +69,7 @@ class SearchPass {
   absl::Status RetrieveBm25(const RetrieverSpec& spec, int64_t k, RankedList& list);
   absl::Status EncodeQuery();
   absl::Status RetrieveDense(const RetrieverSpec& spec, int64_t k, RankedList& list);
+  void ScoreOthers();
   absl::Status OnStop(const char* retriever);
   std::string_view DocumentOf(ChunkPlace place) const;
   absl::Status Fetch();
@@ -140,7 +147,7 @@ absl::Status SearchPass::ChooseRetrievers() {
     retrievers_.push_back(spec);
     RankedList list;
     list.name = name;
-    list.weight = spec.weight >= 0 ? spec.weight : spec.type == Type::kBm25 ? kDefaultBm25Weight : kDefaultDenseWeight;
+    list.weight = WeightOf(spec, request_.fusion.value_or(kDefaultFusion));
     lists_.push_back(std::move(list));
   }
   return CheckFusion(lists_, {request_.fusion.value_or(kDefaultFusion), request_.rrf_k});
@@ -305,6 +312,31 @@ absl::Status SearchPass::RetrieveDense(const RetrieverSpec& spec, int64_t k, Ran
   });
 }
 
+// Every candidate gets the score of every retriever, found by it or not: a score that is missing would say how deep the
+// lists were cut, not how good the chunk is.
+void SearchPass::ScoreOthers() {
+  for (size_t l = 0; l < lists_.size(); ++l) {
+    RankedList& list = lists_[l];
+    list.others.clear();
+    const bool dense = retrievers_[l].type == RetrieverSpec::Type::kDense;
+    if (dense && query_vector_.empty()) continue;   // the time allowed passed before it was made
+    std::unordered_set<uint64_t> own;
+    for (const RankedChunk& hit : list.hits) own.insert(KeyOf(hit.place));
+    std::vector<ChunkPlace> places;
+    for (const RankedList& other : lists_) {
+      for (const RankedChunk& hit : other.hits) {
+        if (own.insert(KeyOf(hit.place)).second) places.push_back(hit.place);
+      }
+    }
+    if (dense) {
+      for (const ChunkPlace place : places) list.others.push_back({place, SegmentOf(place).vectors->Score(query_vector_, place.chunk)});
+      continue;
+    }
+    const std::vector<double> scores = corpus_.searcher_->ScoresOf(query_.terms, ParamsOf(retrievers_[l]), places);
+    for (size_t i = 0; i < places.size(); ++i) list.others.push_back({places[i], scores[i]});
+  }
+}
+
 std::string_view SearchPass::DocumentOf(ChunkPlace place) const {
   const SegmentDocuments& documents = *SegmentOf(place).documents;
   return documents.Id(documents.ChunkAt(place.chunk).document);
@@ -331,6 +363,7 @@ absl::Status SearchPass::RetrieveUntilEnough() {
       exhausted &= static_cast<int64_t>(lists_[r].hits.size()) < own_k;
     }
     const auto begin = std::chrono::steady_clock::now();
+    if (lists_.size() > 1) ScoreOthers();
     std::vector<FusedHit> fused =
         Fuse(lists_, {request_.fusion.value_or(kDefaultFusion), request_.rrf_k}, *corpus_.order_);
     page_.clear();
@@ -356,7 +389,7 @@ Json SearchPass::Explain(const FusedHit& hit) const {
   Json out = Json::object();
   for (const FusionPart& part : hit.parts) {
     const RankedList& list = lists_[part.list];
-    Json one = {{"rank", part.rank == 0 ? Json(nullptr) : Json(part.rank)}, {"score", part.rank == 0 ? Json(nullptr) : Json(part.score)}};
+    Json one = {{"rank", part.rank == 0 ? Json(nullptr) : Json(part.rank)}, {"score", part.scored ? Json(part.score) : Json(nullptr)}};
     const RetrieverSpec& spec = retrievers_[part.list];
     if (spec.type == RetrieverSpec::Type::kBm25) {
       const Bm25Params params = ParamsOf(spec);
@@ -407,7 +440,7 @@ absl::Status SearchPass::Fetch() {
     hit.span = chunk.span;
     hit.score = found.score;
     for (const FusionPart& part : found.parts) {
-      if (part.rank > 0) hit.sources.push_back({lists_[part.list].name, part.rank, part.score});
+      if (part.scored) hit.sources.push_back({lists_[part.list].name, part.rank, part.score});
     }
     if (request_.with_text || request_.highlight) {
       if (held.segment != found.place.segment || held_document != chunk.document) {

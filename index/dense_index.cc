@@ -107,6 +107,7 @@ class TableIndex : public DenseIndex {
   std::span<const float> Vector(int64_t chunk) const override {
     return {table_.Row(chunk), static_cast<size_t>(table_.dim())};
   }
+  float Score(std::span<const float> query, int64_t chunk) const override { return table_.Dot(query.data(), chunk); }
 
  private:
   VectorTable table_;

@@ -60,6 +60,8 @@ class DenseIndex {
   virtual int64_t dim() const = 0;
   virtual DenseKind kind() const = 0;
   virtual std::span<const float> Vector(int64_t chunk) const = 0;   // as stored
+  // One chunk's score, with the bits that Search gives it. REQUIRES: query.size() == dim(), chunk < size().
+  virtual float Score(std::span<const float> query, int64_t chunk) const = 0;
 };
 
 }  // namespace lectern::index

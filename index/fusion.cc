@@ -1,42 +1,34 @@
 #include "index/fusion.h"
 
 #include <algorithm>
-#include <cmath>
 #include <unordered_map>
 
 namespace lectern::index {
 namespace {
 
-constexpr int kMaxRrfK = 1000000;
+uint64_t KeyOf(ChunkPlace place) { return uint64_t{place.segment} << 32 | place.chunk; }
 
-// What turns a list's scores into contributions, and what a chunk outside the list gets.
+// What turns a list's scores into contributions.
 struct Normaliser {
-  double shift = 0, scale = 0, constant = 0, missing = 0;
+  double shift = 0, scale = 1, constant = 0;
   double operator()(double score) const { return scale == 0 ? constant : (score - shift) * scale; }
 };
 
 Normaliser NormaliserOf(const std::vector<RankedChunk>& hits, FusionMethod method) {
   Normaliser n;
   if (hits.empty()) return n;
-  double lowest = hits.front().score, highest = lowest, mean = 0;
+  double lowest = hits.front().score, highest = lowest;
   for (const RankedChunk& hit : hits) {
     lowest = std::min(lowest, hit.score);
     highest = std::max(highest, hit.score);
-    mean += hit.score;
   }
-  mean /= static_cast<double>(hits.size());
   if (method == FusionMethod::kRelativeScore) {
     n.shift = lowest;
     n.constant = 1;
-    if (highest > lowest) n.scale = 1 / (highest - lowest);
-    return n;
+    n.scale = highest > lowest ? 1 / (highest - lowest) : 0;
+  } else if (highest > 0) {
+    n.scale = 1 / highest;
   }
-  double squares = 0;
-  for (const RankedChunk& hit : hits) squares += (hit.score - mean) * (hit.score - mean);
-  const double deviation = std::sqrt(squares / static_cast<double>(hits.size()));
-  n.shift = mean;
-  if (highest > lowest && deviation > 0) n.scale = 1 / deviation;
-  n.missing = n(lowest);
   return n;
 }
 
@@ -67,7 +59,7 @@ std::vector<FusedHit> Fuse(const std::vector<RankedList>& lists, const FusionOpt
   if (lists.size() == 1) {  // already in order
     for (size_t i = 0; i < lists[0].hits.size(); ++i) {
       const RankedChunk& hit = lists[0].hits[i];
-      fused.push_back({hit.place, hit.score, {{0, static_cast<int64_t>(i) + 1, hit.score, hit.score}}});
+      fused.push_back({hit.place, hit.score, {{0, static_cast<int64_t>(i) + 1, true, hit.score, hit.score}}});
     }
     return fused;
   }
@@ -75,15 +67,22 @@ std::vector<FusedHit> Fuse(const std::vector<RankedList>& lists, const FusionOpt
   for (size_t l = 0; l < lists.size(); ++l) {
     for (size_t i = 0; i < lists[l].hits.size(); ++i) {
       const RankedChunk& hit = lists[l].hits[i];
-      const uint64_t key = uint64_t{hit.place.segment} << 32 | hit.place.chunk;
-      const auto [found, is_new] = at.try_emplace(key, fused.size());
+      const auto [found, is_new] = at.try_emplace(KeyOf(hit.place), fused.size());
       if (is_new) {
         fused.push_back({hit.place, 0, std::vector<FusionPart>(lists.size())});
         for (size_t p = 0; p < lists.size(); ++p) fused.back().parts[p].list = p;
       }
       FusionPart& part = fused[found->second].parts[l];
       part.rank = static_cast<int64_t>(i) + 1;
+      part.scored = true;
       part.score = hit.score;
+    }
+  }
+  for (size_t l = 0; l < lists.size(); ++l) {
+    for (const RankedChunk& other : lists[l].others) {
+      FusionPart& part = fused[at.at(KeyOf(other.place))].parts[l];
+      part.scored = true;
+      part.score = other.score;
     }
   }
   for (size_t l = 0; l < lists.size(); ++l) {
@@ -92,8 +91,8 @@ std::vector<FusedHit> Fuse(const std::vector<RankedList>& lists, const FusionOpt
       FusionPart& part = hit.parts[l];
       if (options.method == FusionMethod::kRrf) {
         part.contribution = part.rank == 0 ? 0 : lists[l].weight / static_cast<double>(options.rrf_k + part.rank);
-      } else {
-        part.contribution = lists[l].weight * (part.rank == 0 ? normaliser.missing : normaliser(part.score));
+      } else if (part.rank > 0 || (part.scored && options.method == FusionMethod::kLinear)) {
+        part.contribution = lists[l].weight * normaliser(part.score);
       }
       hit.score += part.contribution;
     }

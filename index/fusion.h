@@ -4,10 +4,11 @@
 //   std::vector<FusedHit> fused = Fuse(lists, {.method = FusionMethod::kLinear}, order);
 //
 // Shapes:  each list best first, a chunk at most once. rank counts from 1. A fused score is the sum of its parts:
-//            kRrf            weight / (rrf_k + rank)
-//            kLinear         weight * (score - mean) / deviation of the list; a chunk the list lacks gets its lowest value
-//            kRelativeScore  weight * (score - lowest) / (highest - lowest); a chunk the list lacks gets 0
-//          Constant lists normalise to 0 (linear) and 1 (relative).
+//            kRrf            weight / (rrf_k + rank); a chunk the list lacks gets 0
+//            kLinear         weight * score / best score of the list, with the retriever's own score of a chunk that only
+//                            other lists found (`others`): how deep the lists were cut changes no part
+//            kRelativeScore  weight * (score - lowest) / (highest - lowest); a chunk the list lacks gets 0, and a list of
+//                            equal scores gives 1
 // Threads: pure.
 // Errors:  none; CheckFusion refuses weights and rrf_k out of range.
 // Cost:    one sort of the union.
@@ -21,6 +22,8 @@
 
 namespace lectern::index {
 
+inline constexpr int kMaxRrfK = 1000000;
+
 enum class FusionMethod { kRrf, kLinear, kRelativeScore };
 const char* FusionMethodName(FusionMethod method);
 
@@ -32,12 +35,14 @@ struct RankedChunk {
 struct RankedList {
   std::string name;
   double weight = 1;
-  std::vector<RankedChunk> hits;
+  std::vector<RankedChunk> hits;     // what the retriever found
+  std::vector<RankedChunk> others;   // its scores of chunks that only other lists found; may be left empty
 };
 
 struct FusionPart {
   size_t list = 0;             // which of the lists
-  int64_t rank = 0;            // 0: the list lacks it
+  int64_t rank = 0;            // 0: not among what the retriever found
+  bool scored = false;         // by the retriever, found or not
   double score = 0;            // as the retriever gave it
   double contribution = 0;     // to the fused score
 };

@@ -1,7 +1,10 @@
 #include "index/wand.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <numeric>
+#include <utility>
 
 #include "base/check.h"
 #include "index/wand-inl.h"
@@ -215,6 +218,55 @@ std::vector<Bm25TermPart> Bm25Searcher::Explain(std::span<const QueryTerm> terms
     }
   }
   return all;
+}
+
+std::vector<double> Bm25Searcher::ScoresOf(std::span<const QueryTerm> terms, const Bm25Params& params,
+                                           std::span<const ChunkPlace> places) const {
+  std::vector<double> weights;
+  for (const QueryTerm& term : terms) {
+    const int64_t frequency = DocumentFrequency(term.term);
+    weights.push_back(frequency == 0 ? 0 : Bm25Idf(frequency, impl_->statistics.num_chunks) * static_cast<double>(term.count));
+  }
+  const Bm25Scale scale = ScaleFor(weights);
+  std::vector<uint32_t> order(places.size());  // places in the order of the postings
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    return std::pair(places[a].segment, places[a].chunk) < std::pair(places[b].segment, places[b].chunk);
+  });
+  const PostingsKernels& kernels = ActivePostingsKernels();
+  std::vector<uint32_t> sums(places.size(), 0);
+  PostingsBlock block;
+  for (size_t begin = 0, end; begin < order.size(); begin = end) {
+    const uint32_t segment_number = places[order[begin]].segment;
+    for (end = begin; end < order.size() && places[order[end]].segment == segment_number;) ++end;
+    const Bm25Segment& segment = *impl_->parts[segment_number].segment;
+    for (size_t t = 0; t < terms.size(); ++t) {
+      const auto list = segment.Find(terms[t].term);
+      if (!list.has_value() || weights[t] == 0) continue;
+      const ScoreTerms score = TermsOf(params, impl_->statistics, weights[t], scale);
+      size_t at = 0, decoded = ~size_t{0};
+      for (size_t i = begin; i < end; ++i) {
+        const uint32_t chunk = places[order[i]].chunk;
+        at = static_cast<size_t>(std::partition_point(list->blocks.begin() + static_cast<std::ptrdiff_t>(at), list->blocks.end(),
+                                                      [chunk](const BlockMeta& b) { return b.last_chunk < chunk; }) -
+                                 list->blocks.begin());
+        if (at == list->blocks.size()) break;
+        if (decoded != at) {
+          DecodeChunks(kernels, *list, at, block);
+          DecodeFrequencies(kernels, *list, at, block);
+          decoded = at;
+        }
+        const uint32_t* const found = std::lower_bound(block.chunks, block.chunks + block.count, chunk);
+        if (found == block.chunks + block.count || *found != chunk) continue;
+        uint32_t contribution[16];
+        PostingsKernelsScalar()->score(&chunk, &block.frequencies[found - block.chunks], 1, segment.lengths().data(), score, contribution);
+        sums[order[i]] += contribution[0];
+      }
+    }
+  }
+  std::vector<double> scores;
+  for (const uint32_t sum : sums) scores.push_back(scale.ToScore(sum));
+  return scores;
 }
 
 }  // namespace lectern::index

@@ -79,6 +79,10 @@ class Bm25Searcher {
   // Each query term's part in the chunk's score; they add up to the score of Search.
   std::vector<Bm25TermPart> Explain(std::span<const QueryTerm> terms, const Bm25Params& params, ChunkPlace place) const;
 
+  // The scores, as Search gives them, of chunks that another retriever found; 0 where a chunk has no term of the query.
+  std::vector<double> ScoresOf(std::span<const QueryTerm> terms, const Bm25Params& params,
+                               std::span<const ChunkPlace> places) const;
+
   const Bm25Statistics& statistics() const;
   int64_t DocumentFrequency(std::string_view term) const;   // in live chunks
   // The chunks of a segment that hold the term, dead ones included.

@@ -6,12 +6,13 @@
 #include <limits>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/nn/float_matmul.h"
 
 namespace lectern::manifold {
 namespace {
 
-constexpr int64_t kQueryBlock = 48, kColumnBlock = 1024;  // 192 KiB of scores stay in L2
+constexpr int64_t kQueryBlock = 48, kColumnBlock = 960;  // whole panels of 24 and of 32; 180 KiB of scores stay in L2
 constexpr int64_t kSpare = 32;                            // candidates beyond k that near-duplicates may use up
 
 struct Candidate {
@@ -51,9 +52,11 @@ absl::StatusOr<NeighbourTable> NeighbourTable::Make(std::span<const float> corpu
     return InvalidArgument("at most ", std::numeric_limits<int32_t>::max(), " vectors, got ", table.rows_);
   }
   table.corpus_ = corpus;
-  table.panels_.resize(static_cast<size_t>(nn::PanelElements(dim, table.rows_)));
-  nn::ActiveFloatMatmul().pack_f32(corpus.data(), 1, dim, dim, table.rows_, table.panels_.data());
-  table.bias_.resize(static_cast<size_t>(nn::NumPanels(table.rows_) * nn::kPanelCols), 0.0f);
+  const nn::FloatMatmul& matmul = nn::ActiveFloatMatmul();
+  CHECK(kColumnBlock % matmul.panel_cols == 0);
+  table.panels_.resize(static_cast<size_t>(matmul.PanelElements(dim, table.rows_)));
+  matmul.pack_f32(corpus.data(), 1, dim, dim, table.rows_, table.panels_.data());
+  table.bias_.resize(static_cast<size_t>(matmul.NumPanels(table.rows_) * matmul.panel_cols), 0.0f);
   for (int64_t i = 0; i < table.rows_; ++i) {
     double sum = 0;
     for (int64_t j = 0; j < dim; ++j) sum += double{corpus[i * dim + j]} * corpus[i * dim + j];

@@ -16,7 +16,7 @@ const std::vector<FloatMatmul>& Supported() {
       if (target == CpuTarget::kAvx2) f = avx2::FloatMatmulTable();
       if (target == CpuTarget::kAvx512) f = avx512::FloatMatmulTable();
       if (target == CpuTarget::kAvx512Bf16) f = avx512bf16::FloatMatmulTable();
-      found.insert(found.begin(), {target, f.pack_f32, f.f32, f.pack_bf16, f.bf16, f.round_bf16});
+      found.insert(found.begin(), {target, f.panel_cols, f.pack_f32, f.f32, f.pack_bf16, f.bf16, f.round_bf16});
     }
     return found;
   }();

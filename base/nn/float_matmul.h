@@ -1,13 +1,13 @@
 // base/nn/float_matmul.h: c = a b + bias in float32 or bf16; a row gets the same bits whatever rows stand beside it.
 //
 //   const FloatMatmul& matmul = ActiveFloatMatmul();
-//   std::vector<float> panels(PanelElements(in, out));                        // a linear layer's weight [out, in]
+//   std::vector<float> panels(matmul.PanelElements(in, out));                 // a linear layer's weight [out, in]
 //   matmul.pack_f32(weight, /*inner_stride=*/1, /*col_stride=*/in, in, out, panels.data());
 //   matmul.f32(x, in, rows, panels.data(), in, out, bias, y, out);            // y [rows, out]
 //
 // Shapes:  a [rows, inner] and c [rows, cols] row-major with their strides in elements; b [inner, cols] is kept as panels
-//          of 32 columns, each [inner, 32] (bf16: [inner / 2, 32, 2]). A panel starts at a multiple of inner * 32 elements,
-//          so a thread may compute some panels only: offset panels, bias and c.
+//          of the target's panel_cols columns, each [inner, panel_cols] (bf16: [inner / 2, panel_cols, 2]). A panel starts at
+//          a multiple of inner * panel_cols elements, so a thread may compute some panels only: offset panels, bias and c.
 // Threads: pure functions; none takes a lock or a thread.
 // Errors:  none; sizes are the caller's. REQUIRES: inner even for bf16, all counts >= 0.
 // Cost:    2 * rows * inner * cols operations near the processor's FMA peak from about 8 rows on; fewer rows are bound
@@ -22,13 +22,11 @@
 
 namespace lectern::nn {
 
-inline constexpr int64_t kPanelCols = 32;  // two AVX-512 vectors: 14 rows of them fill the register file
-
-inline int64_t NumPanels(int64_t cols) { return (cols + kPanelCols - 1) / kPanelCols; }
-inline int64_t PanelElements(int64_t inner, int64_t cols) { return NumPanels(cols) * kPanelCols * inner; }
-
 struct FloatMatmul {
   CpuTarget target;
+  int64_t panel_cols;   // as many vectors as fill the register file with the rows of a tile
+  int64_t NumPanels(int64_t cols) const { return (cols + panel_cols - 1) / panel_cols; }
+  int64_t PanelElements(int64_t inner, int64_t cols) const { return NumPanels(cols) * panel_cols * inner; }
   // b(k, j) = src[k * inner_stride + j * col_stride]; the columns that fill the last panel are zero.
   void (*pack_f32)(const float* src, int64_t inner_stride, int64_t col_stride, int64_t inner, int64_t cols, float* panels);
   // c[i, j] = bias[j] + sum_k a[i, k] b(k, j); a null bias is zero.

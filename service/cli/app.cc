@@ -33,6 +33,7 @@ void Registry::Setting(CLI::App* command, const std::string& flag, const std::st
 int Main(int argc, char** argv) {
   InstallSignalHandlers();
   Context context;
+  context.version = LECTERN_VERSION;
   Command chosen;
   CLI::App app("Index documents, search them, and read answers whose citations are checked against the stored text.", "lectern");
   GlobalFlags& flags = context.flags;
@@ -80,7 +81,8 @@ int Main(int argc, char** argv) {
   if (!flags.timeout.empty()) {
     auto limit = service::ParseDurationMs(flags.timeout);
     if (!limit.ok()) return terminal.Fail(Annotate(limit.status(), "--timeout"));
-    InterruptToken().SetDeadline(CancelToken::Clock::now() + std::chrono::milliseconds(*limit));
+    context.deadline = CancelToken::Clock::now() + std::chrono::milliseconds(*limit);
+    InterruptToken().SetDeadline(*context.deadline);
   }
   auto config = service::Config::Load({.file = flags.config_file, .overrides = context.overrides});
   if (!config.ok()) return terminal.Fail(config.status());

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct Context {
   std::map<std::string, std::string> overrides;   // settings given as flags
   std::unique_ptr<Terminal> terminal;
   std::unique_ptr<service::Engine> engine;
+  std::string version;
+  std::optional<CancelToken::Clock::time_point> deadline;   // of --timeout
   const service::Config& config() const { return engine->config(); }
 };
 

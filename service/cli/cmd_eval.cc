@@ -12,7 +12,7 @@ namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string collection, qrels, topics, run, save_run, measures = "nDCG@10 R@100 RR@10", format = "text", tag = "lectern";
+  std::string collection, qrels, topics, run, save_run, measures = "nDCG@10 R@100 RR@10", format = "text", tag = "lectern", syntax = "words";
   std::vector<std::string> runs, fail_under;
   bool per_query = false;
   SearchFlags search;
@@ -41,33 +41,51 @@ Json ScoresJson(const eval::Scores& scores, bool per_query) {
   return out;
 }
 
-std::string Table(const eval::Scores& scores, const std::string& format, bool per_query) {
-  std::string out;
+// Rows of cells as tab-separated text, CSV or a Markdown table; the first row is the head.
+std::string Rows(const std::vector<std::vector<std::string>>& rows, const std::string& format) {
   const bool markdown = format == "markdown", csv = format == "csv";
-  auto row = [&](const std::vector<std::string>& cells) {
+  std::string out;
+  const auto add = [&](const std::vector<std::string>& cells) {
     if (markdown) out += "| ";
-    for (size_t i = 0; i < cells.size(); ++i) out += (i ? (csv ? "," : markdown ? " | " : "\t") : "") + cells[i];
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const bool quote = csv && cells[i].find_first_of(",\"\n") != std::string::npos;
+      std::string cell = cells[i];
+      if (quote) {
+        for (size_t at = 0; (at = cell.find('"', at)) != std::string::npos; at += 2) cell.insert(at, 1, '"');
+        cell = '"' + cell + '"';
+      }
+      out += (i ? (csv ? "," : markdown ? " | " : "\t") : "") + cell;
+    }
     out += markdown ? " |\n" : "\n";
   };
-  std::vector<std::string> head = {"query"};
-  for (const auto& measure : scores.measures) head.push_back(measure.name);
-  row(head);
-  if (markdown) row(std::vector<std::string>(head.size(), "---"));
-  if (per_query) {
-    for (const auto& query : scores.per_query) {
-      std::vector<std::string> cells = {query.query_id};
-      for (double value : query.values) cells.push_back(Fixed(value, 4));
-      row(cells);
-    }
+  for (size_t r = 0; r < rows.size(); ++r) {
+    add(rows[r]);
+    if (markdown && r == 0) add(std::vector<std::string>(rows[0].size(), "---"));
   }
-  std::vector<std::string> cells = {"all"};
-  for (double value : scores.mean) cells.push_back(Fixed(value, 4));
-  row(cells);
   return out;
 }
 
-absl::StatusOr<int> Report(Context& context, const Args& args, const eval::Scores& scores) {
-  if (context.flags.json || args.format == "json") context.terminal->Line(DumpJson(ScoresJson(scores, args.per_query)));
+std::string Table(const eval::Scores& scores, const std::string& format, bool per_query) {
+  std::vector<std::vector<std::string>> rows = {{"query"}};
+  for (const auto& measure : scores.measures) rows[0].push_back(measure.name);
+  const auto add = [&rows](const std::string& name, const std::vector<double>& values) {
+    rows.push_back({name});
+    for (const double value : values) rows.back().push_back(Fixed(value, 4));
+  };
+  if (per_query) {
+    for (const auto& query : scores.per_query) add(query.query_id, query.values);
+  }
+  add("all", scores.mean);
+  return Rows(rows, format);
+}
+
+// `about`: what else is known of the run, added to the JSON form.
+absl::StatusOr<int> Report(Context& context, const Args& args, const eval::Scores& scores, const Json& about = Json::object()) {
+  if (context.flags.json || args.format == "json") {
+    Json out = ScoresJson(scores, args.per_query);
+    out.update(about);
+    context.terminal->Line(DumpJson(out));
+  }
   else context.terminal->Out(Table(scores, args.format, args.per_query));
   context.terminal->Note(internal::Concat(scores.per_query.size(), " judged queries, ", scores.missing_queries,
                                           " of them missing in the run (counted as 0), ", scores.unjudged_queries, " unjudged queries left out"));
@@ -105,6 +123,7 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
   SearchFlags flags = args.search;
   if (flags.k < 0) flags.k = 1000;
   ASSIGN_OR_RETURN(const index::SearchRequest probe, MakeRequest(flags, context.config(), "x"));
+  if (flags.chunks) return InvalidArgument("--chunks: judgements are of documents, so are the runs that are scored");
   std::string why;
   index::Encoder* encoder = nullptr;
   if (NeedsEncoder(probe, *corpus)) {
@@ -118,9 +137,14 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
   for (const eval::Topic& topic : topics) {
     if (!qrels.contains(topic.id)) continue;
     ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(flags, context.config(), topic.text));
-    request.with_text = !flags.rerank.empty();
-    request.highlight = false;
-    ASSIGN_OR_RETURN(index::SearchResponse response, SearchAndRerank(context, flags, *corpus, request, encoder));
+    request.with_text = request.highlight = false;
+    request.operators = args.syntax == "operators";
+    request.cancel = &InterruptToken();
+    StartQueryClock(context);
+    auto searched = SearchAndRerank(context, flags, *corpus, request, encoder);
+    if (!searched.ok()) return Annotate(searched.status(), "topic " + topic.id);
+    RETURN_IF_ERROR(CheckTimeLeft(context));
+    index::SearchResponse& response = *searched;
     took.push_back(response.took_ms["total"]);
     for (const std::string& reason : response.degraded) ++degraded[reason];
     std::vector<eval::RunEntry> entries;
@@ -130,17 +154,23 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
     for (size_t i = 0; i < entries.size(); ++i) entries[i].score = response.hits[i].score;
     ordered.emplace_back(topic.id, std::move(entries));
     progress.Update(static_cast<int64_t>(took.size()));
-    RETURN_IF_ERROR(CheckCancel(&InterruptToken()));
   }
+  if (took.empty()) return InvalidArgument("no topic of ", args.topics, " is judged in ", args.qrels, ": the ids of the two do not meet");
   if (!args.save_run.empty()) {
     RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.save_run, eval::FormatRun(ordered, eval::RunFormat::kTrec, args.tag)));
   }
-  for (const auto& [reason, count] : degraded) context.terminal->Note(internal::Concat("degraded: ", reason, " in ", count, " searches", why.empty() ? "" : " (" + why + ")"));
-  if (!took.empty()) {
-    std::sort(took.begin(), took.end());
-    context.terminal->Note(internal::Concat("latency ms: median ", Fixed(took[took.size() / 2], 2), ", p99 ", Fixed(took[took.size() * 99 / 100], 2)));
+  if (!args.save_run.empty()) RETURN_IF_ERROR(WriteRunMeta(context, *corpus, args.save_run, flags, args.tag, args.topics));
+  Json cut_short = Json::object();
+  for (const auto& [reason, count] : degraded) {
+    cut_short[reason] = count;
+    context.terminal->Note(internal::Concat("degraded in ", count, " of ", took.size(), " searches: ", DegradedSentence(reason, why)));
   }
-  return Report(context, args, eval::Evaluate(qrels, run, measures));
+  context.terminal->Note(LatencyLine(took));
+  const Latency latency = LatencyOf(took);
+  return Report(context, args, eval::Evaluate(qrels, run, measures),
+                {{"engine", {{"version", context.version}}}, {"generation", corpus->generation()}, {"documents", corpus->num_documents()},
+                 {"chunks", corpus->num_chunks()}, {"degraded", cut_short},
+                 {"latency_ms", {{"median", latency.median}, {"p95", latency.p95}, {"p99", latency.p99}, {"max", latency.longest}}}});
 }
 
 absl::StatusOr<int> Compare(Context& context, const Args& args) {
@@ -167,20 +197,21 @@ absl::StatusOr<int> Compare(Context& context, const Args& args) {
     }
   }
   const std::vector<double> adjusted = eval::HolmAdjust(p_values);
-  if (!context.flags.json) context.terminal->Line("run\tmeasure\tbaseline\tvalue\tdifference\t95 % interval\tp\tp (Holm)\twins/losses/ties");
+  const bool json = context.flags.json || args.format == "json";
+  std::vector<std::vector<std::string>> table = {{"run", "measure", "baseline", "value", "difference", "95 % interval", "p", "p (Holm)", "wins/losses/ties"}};
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
-    if (context.flags.json) {
-      context.terminal->Json({{"run", row.run}, {"measure", row.measure}, {"baseline", row.base}, {"value", row.value},
-                              {"difference", row.d.difference.mean}, {"low", row.d.difference.low}, {"high", row.d.difference.high},
-                              {"p", row.d.p}, {"p_holm", adjusted[i]}, {"wins", row.d.wins}, {"losses", row.d.losses}, {"ties", row.d.ties}});
+    if (json) {
+      context.terminal->Line(DumpJson({{"run", row.run}, {"measure", row.measure}, {"baseline", row.base}, {"value", row.value},
+                                       {"difference", row.d.difference.mean}, {"low", row.d.difference.low}, {"high", row.d.difference.high},
+                                       {"p", row.d.p}, {"p_holm", adjusted[i]}, {"wins", row.d.wins}, {"losses", row.d.losses}, {"ties", row.d.ties}}));
       continue;
     }
-    context.terminal->Line(row.run + "\t" + row.measure + "\t" + Fixed(row.base, 4) + "\t" + Fixed(row.value, 4) + "\t" +
-                           Fixed(row.d.difference.mean, 4) + "\t[" + Fixed(row.d.difference.low, 4) + ", " + Fixed(row.d.difference.high, 4) + "]\t" +
-                           Fixed(row.d.p, 4) + "\t" + Fixed(adjusted[i], 4) + "\t" +
-                           internal::Concat(row.d.wins, "/", row.d.losses, "/", row.d.ties));
+    table.push_back({row.run, row.measure, Fixed(row.base, 4), Fixed(row.value, 4), Fixed(row.d.difference.mean, 4),
+                     "[" + Fixed(row.d.difference.low, 4) + ", " + Fixed(row.d.difference.high, 4) + "]", Fixed(row.d.p, 4), Fixed(adjusted[i], 4),
+                     internal::Concat(row.d.wins, "/", row.d.losses, "/", row.d.ties)});
   }
+  if (!json) context.terminal->Out(Rows(table, args.format));
   return kOk;
 }
 
@@ -205,6 +236,7 @@ void RegisterEval(Registry& registry) {
   search->add_option("--topics", args->topics, "JSONL, or id TAB text")->required();
   search->add_option("--save-run", args->save_run, "also write the TREC run here");
   search->add_option("--tag", args->tag, "tag of the run");
+  search->add_option("--syntax", args->syntax, "words, or operators: \"phrase\" and -term")->check(CLI::IsMember({"operators", "words"}));
   AddScoreFlags(search, *args);
   AddSearchFlags(search, args->search);
   CLI::App* compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);

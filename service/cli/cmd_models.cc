@@ -9,7 +9,10 @@ namespace lectern::cli {
 namespace {
 
 struct ModelArgs { std::string name, id, sha256; };
-struct EmbedArgs { std::string model, out = "jsonl", query; int64_t batch_tokens = 4096; bool cut = false; };
+struct EmbedArgs { std::string model, out = "jsonl", query; int64_t batch_tokens = 65536, top_n = 0; bool cut = false; };
+
+constexpr int64_t kMaxBatchTokens = int64_t{1} << 24;
+constexpr int64_t kBytesPerToken = 4;   // about, in English
 
 std::string Row(const service::ModelRecord& r) {
   return r.id + "\t" + r.kind + "\t" + r.architecture + "\t" + service::FormatBytes(r.bytes) + "\t" +
@@ -25,11 +28,14 @@ absl::StatusOr<int> Show(Context& context, const absl::StatusOr<service::ModelRe
   return kOk;
 }
 
-std::vector<std::string> ReadStdinLines() {
+// The next lines of stdin, until they hold about `bytes`; empty at its end.
+std::vector<std::string> ReadLines(size_t bytes) {
   std::vector<std::string> lines;
-  for (std::string line; std::getline(std::cin, line);) {
+  size_t held = 0;
+  for (std::string line; held < bytes && std::getline(std::cin, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    lines.push_back(line);
+    held += line.size() + 1;
+    lines.push_back(std::move(line));
   }
   return lines;
 }
@@ -45,39 +51,56 @@ std::string NpyHeader(int64_t rows, int64_t cols) {
   return header + dict;
 }
 
+// Lines are encoded as they come, a batch at a time; jsonl is printed as it is made, npy and fbin name their rows first.
 absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
   if (args.out != "npy" && args.out != "fbin" && args.out != "jsonl") {
     return InvalidArgument("--out must be npy, fbin or jsonl, got '", args.out, "'");
   }
+  if (args.batch_tokens < 1 || args.batch_tokens > kMaxBatchTokens) {
+    return InvalidArgument("--batch-tokens must be in 1..", kMaxBatchTokens, ", got ", args.batch_tokens);
+  }
   std::string why;
   ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->EncoderNamed("", &why));
   if (encoder == nullptr) return FailedPrecondition(why);
-  const std::vector<std::string> lines = ReadStdinLines();
-  const std::vector<std::string_view> texts(lines.begin(), lines.end());
-  index::EncodeStats stats;
-  ASSIGN_OR_RETURN(const std::vector<float> vectors, encoder->Encode(texts, args.cut, &stats, &InterruptToken()));
-  const int64_t dim = encoder->dim(), rows = static_cast<int64_t>(lines.size());
-  if (stats.cut_texts > 0) context.terminal->Note(internal::Concat(stats.cut_texts, " texts were cut at ", encoder->max_tokens(), " tokens"));
-  if (args.out == "jsonl") {
-    for (int64_t r = 0; r < rows; ++r) {
-      context.terminal->Line(DumpJson({{"index", r}, {"embedding", std::vector<float>(vectors.begin() + r * dim, vectors.begin() + (r + 1) * dim)}}));
+  const int64_t dim = encoder->dim();
+  int64_t rows = 0, cut = 0;
+  std::string bytes;   // of npy and fbin
+  for (;;) {
+    const std::vector<std::string> lines = ReadLines(static_cast<size_t>(args.batch_tokens * kBytesPerToken));
+    if (lines.empty()) break;
+    const std::vector<std::string_view> texts(lines.begin(), lines.end());
+    index::EncodeStats stats;
+    auto vectors = encoder->Encode(texts, args.cut, &stats, &InterruptToken());
+    if (!vectors.ok()) return Annotate(vectors.status(), internal::Concat("lines ", rows + 1, " to ", rows + static_cast<int64_t>(lines.size())));
+    cut += stats.cut_texts;
+    if (args.out == "jsonl") {
+      for (size_t r = 0; r < lines.size(); ++r) {
+        const auto begin = vectors->begin() + static_cast<std::ptrdiff_t>(r) * dim;
+        context.terminal->Line(DumpJson({{"index", rows + static_cast<int64_t>(r)}, {"embedding", std::vector<float>(begin, begin + dim)}}));
+      }
+    } else {
+      bytes.append(reinterpret_cast<const char*>(vectors->data()), vectors->size() * sizeof(float));
     }
-    return kOk;
+    rows += static_cast<int64_t>(lines.size());
   }
-  std::string bytes = args.out == "npy" ? NpyHeader(rows, dim) : std::string(8, '\0');
+  if (cut > 0) context.terminal->Note(internal::Concat(cut, " texts were cut at ", encoder->max_tokens(), " tokens"));
+  if (args.out == "jsonl") return kOk;
+  std::string head = args.out == "npy" ? NpyHeader(rows, dim) : std::string(8, '\0');
   if (args.out == "fbin") {
     const uint32_t shape[2] = {static_cast<uint32_t>(rows), static_cast<uint32_t>(dim)};
-    std::memcpy(bytes.data(), shape, 8);
+    std::memcpy(head.data(), shape, 8);
   }
-  bytes.append(reinterpret_cast<const char*>(vectors.data()), vectors.size() * sizeof(float));
+  context.terminal->Out(head);
   context.terminal->Out(bytes);
   return kOk;
 }
 
 absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
   const std::string model = args.model.empty() ? context.config().String("models.rerank") : args.model;
+  if (model.empty()) return FailedPrecondition("no cross-encoder: give --model, or set models.rerank");
+  if (args.top_n < 0) return InvalidArgument("--top-n must be 1 or more, got ", args.top_n);
   ASSIGN_OR_RETURN(index::CrossEncoder * encoder, context.engine->Reranker(model));
-  const std::vector<std::string> lines = ReadStdinLines();
+  const std::vector<std::string> lines = ReadLines(~size_t{0});
   const std::vector<std::string_view> texts(lines.begin(), lines.end());
   index::EncodeStats stats;
   ASSIGN_OR_RETURN(const std::vector<float> scores, encoder->Score(args.query, texts, &stats, &InterruptToken()));
@@ -85,6 +108,7 @@ absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
   std::vector<size_t> order(scores.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  if (args.top_n > 0 && order.size() > static_cast<size_t>(args.top_n)) order.resize(static_cast<size_t>(args.top_n));
   for (size_t i : order) {
     if (context.flags.json) context.terminal->Json({{"index", i}, {"relevance_score", scores[i]}});
     else context.terminal->Line(internal::Concat(scores[i], "\t", i, "\t", lines[i]));
@@ -136,10 +160,12 @@ void RegisterModels(Registry& registry) {
   CLI::App* embed = registry.Add("embed", "vectors for the lines of stdin", [embed_args](Context& c) { return Embed(c, *embed_args); });
   registry.Setting(embed, "--model", "models.embed", "encoder: id or path");
   embed->add_option("--out", embed_args->out, "npy, fbin or jsonl, on stdout");
+  embed->add_option("--batch-tokens", embed_args->batch_tokens, "about how many tokens are read before they are encoded")->capture_default_str();
   embed->add_flag("--cut", embed_args->cut, "cut longer lines at the encoder's limit instead of refusing them");
   CLI::App* rerank = registry.Add("rerank", "scores of the lines of stdin for a query, best first", [embed_args](Context& c) { return Rerank(c, *embed_args); });
   rerank->add_option("QUERY", embed_args->query, "the query")->required();
-  rerank->add_option("--model", embed_args->model, "cross-encoder: id or path");
+  rerank->add_option("--model", embed_args->model, "cross-encoder: id or path (setting models.rerank)");
+  rerank->add_option("--top-n", embed_args->top_n, "only the best N; default all");
 }
 
 }  // namespace lectern::cli

@@ -1,6 +1,7 @@
 // search: one query, or a topics file to a run.
 #include <algorithm>
-#include <fstream>
+#include <cstdio>
+#include <map>
 
 #include "base/file.h"
 #include "service/cli/app.h"
@@ -11,7 +12,7 @@ namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string collection, query, topics, run, tag = "lectern";
+  std::string collection, query, topics, run, tag = "lectern", syntax;
   SearchFlags search;
 };
 
@@ -49,61 +50,136 @@ std::string Highlighted(const Terminal& terminal, const index::SearchHit& hit, s
   return out;
 }
 
+std::string Number(const Json& value, const char* format = "%.4g") {
+  char text[32];
+  std::snprintf(text, sizeof(text), format, value.get<double>());
+  return text;
+}
+
+// The arithmetic of a score, a line a term; --json has the same as numbers.
+void PrintExplanation(const Terminal& terminal, const Json& explanation) {
+  const Json& fusion = explanation["fusion"];
+  if (fusion["parts"].size() > 1) {
+    std::string line = "   " + Number(fusion["score"]) + " by " + fusion["method"].get<std::string>() + " fusion =";
+    for (const Json& part : fusion["parts"]) {
+      line += (&part == &fusion["parts"][0] ? " " : " + ") + part["retriever"].get<std::string>() + " " + Number(part["contribution"]) +
+              " (weight " + Number(part["weight"]) + ")";
+    }
+    terminal.Line(line);
+  }
+  for (const auto& [name, one] : explanation.items()) {
+    if (name == "fusion") continue;
+    std::string head = "   " + name + ": ";
+    if (one["score"].is_null()) {
+      terminal.Line(head + "not scored");
+      continue;
+    }
+    head += Number(one["score"]) + (one["rank"].is_null() ? ", not among its candidates" : internal::Concat(", rank ", one["rank"].get<int64_t>()));
+    if (!one.contains("terms")) {
+      terminal.Line(head);
+      continue;
+    }
+    terminal.Line(head + "; k1 " + Number(one["k1"]) + ", b " + Number(one["b"]) +
+                  (one.contains("length") ? ", length " + Number(one["length"], "%.0f") : "") + " (average " + Number(one["average_length"], "%.1f") + ")");
+    for (const Json& term : one["terms"]) {
+      if (term["frequency"].get<int64_t>() == 0) {
+        terminal.Line("     " + term["term"].get<std::string>() + ": not in the chunk, in " + Number(term["chunks_with_term"], "%.0f") + " of " + Number(one["chunks"], "%.0f"));
+        continue;
+      }
+      terminal.Line("     " + term["term"].get<std::string>() + ": " + Number(term["contribution"]) + " = idf " + Number(term["idf"]) + " (in " +
+                    Number(term["chunks_with_term"], "%.0f") + " of " + Number(one["chunks"], "%.0f") + ") x " + Number(term["in_query"], "%.0f") +
+                    " in query x tf " + Number(term["frequency"], "%.0f") + " / (" + Number(term["frequency"], "%.0f") + " + " + Number(term["length_norm"]) + ")");
+    }
+  }
+}
+
 void Print(const Terminal& terminal, const index::SearchResponse& response, bool explain) {
   for (const index::SearchHit& hit : response.hits) {
     std::string head = internal::Concat(hit.rank, ". ");
     head += terminal.Bold(hit.title.empty() ? hit.doc_id : hit.title);
     std::string where = internal::Concat("  ", hit.chunk_id, "  ", hit.score);
-    for (const index::RetrieverScore& source : hit.sources) where += internal::Concat("  ", source.retriever, " ", source.rank);
+    for (const index::RetrieverScore& source : hit.sources) {
+      where += "  " + source.retriever + (source.rank == 0 ? std::string(" -") : internal::Concat(" ", source.rank));
+    }
     terminal.Line(head + terminal.Dim(where));
     terminal.Line("   " + Highlighted(terminal, hit, 220));
-    if (explain && !hit.explanation.is_null()) terminal.Line(DumpJson(hit.explanation, 2));
+    if (explain && !hit.explanation.is_null()) PrintExplanation(terminal, hit.explanation);
   }
 }
 
-absl::StatusOr<int> RunTopics(Context& context, const Args& args, const index::Corpus& corpus, index::Encoder* encoder) {
+// A TREC run of all topics, or with --json a response a line. What was cut short is counted and said at the end.
+absl::StatusOr<int> RunTopics(Context& context, const Args& args, const index::Corpus& corpus, index::Encoder* encoder, const std::string& why) {
+  const Terminal& terminal = *context.terminal;
+  const bool run_to_stdout = args.run.empty() || args.run == "-";
+  if (context.flags.json && args.run == "-") return InvalidArgument("--json and --run - both print on stdout; give --run a file");
   ASSIGN_OR_RETURN(const auto topics, eval::ReadTopics(args.topics));
   std::vector<std::pair<std::string, std::vector<eval::RunEntry>>> run;
-  Progress progress(*context.terminal, "search", static_cast<int64_t>(topics.size()), "topics");
-  for (size_t i = 0; i < topics.size(); ++i) {
-    ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(args.search, context.config(), topics[i].text));
-    request.with_text = request.highlight = false;
-    ASSIGN_OR_RETURN(const index::SearchResponse response, corpus.Search(request, encoder));
-    std::vector<eval::RunEntry> entries;
-    for (const index::SearchHit& hit : response.hits) entries.push_back({hit.doc_id, hit.score});
-    run.emplace_back(topics[i].id, std::move(entries));
-    RETURN_IF_ERROR(CheckCancel(&InterruptToken()));
-    progress.Update(static_cast<int64_t>(i) + 1);
+  std::map<std::string, int64_t> degraded;
+  std::vector<double> took;
+  {
+    Progress progress(terminal, "search", static_cast<int64_t>(topics.size()), "topics");
+    for (const eval::Topic& topic : topics) {
+      auto made = MakeRequest(args.search, context.config(), topic.text);
+      RETURN_IF_ERROR(made.status());
+      made->operators = args.syntax == "operators";
+      made->with_text = made->highlight = false;
+      made->cancel = &InterruptToken();
+      StartQueryClock(context);
+      auto found = SearchAndRerank(context, args.search, corpus, *made, encoder);
+      if (!found.ok()) return Annotate(found.status(), "topic " + topic.id);
+      RETURN_IF_ERROR(CheckTimeLeft(context));
+      for (const std::string& reason : found->degraded) ++degraded[reason];
+      took.push_back(found->took_ms["total"]);
+      if (context.flags.json) {
+        Json line = SearchResponseJson(context, corpus, *found, std::nullopt);
+        line["query_id"] = topic.id;
+        terminal.Json(line);
+      }
+      std::vector<eval::RunEntry> entries;
+      for (const index::SearchHit& hit : found->hits) entries.push_back({hit.doc_id, hit.score});
+      run.emplace_back(topic.id, std::move(entries));
+      progress.Update(static_cast<int64_t>(run.size()));
+    }
   }
-  const std::string text = eval::FormatRun(run, eval::RunFormat::kTrec, args.tag);
-  if (args.run.empty() || args.run == "-") context.terminal->Out(text);
-  else RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.run, text));
-  context.terminal->Note(internal::Concat("searched ", topics.size(), " topics", args.run.empty() ? "" : ", run in " + args.run));
+  if (!(run_to_stdout && context.flags.json)) {
+    const std::string text = eval::FormatRun(run, eval::RunFormat::kTrec, args.tag);
+    if (run_to_stdout) {
+      terminal.Out(text);
+    } else {
+      RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.run, text));
+      RETURN_IF_ERROR(WriteRunMeta(context, corpus, args.run, args.search, args.tag, args.topics));
+    }
+  }
+  for (const auto& [reason, count] : degraded) terminal.Note(internal::Concat("degraded in ", count, " of ", topics.size(), " topics: ", DegradedSentence(reason, why)));
+  terminal.Note(internal::Concat("searched ", topics.size(), " topics", run_to_stdout ? "" : ", run in " + args.run, "; ", LatencyLine(took)));
   return kOk;
 }
 
 absl::StatusOr<int> Search(Context& context, const Args& args) {
   // The request is checked before anything is opened: a usage error costs nothing.
   if (args.query.empty() == args.topics.empty()) return InvalidArgument("give a QUERY or --topics FILE, one of the two");
-  ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(args.search, context.config(), args.query));
+  if (args.topics.empty() && !args.run.empty()) return InvalidArgument("--run writes the run of --topics FILE; one query prints its hits");
+  std::string query = args.query;
+  if (query == "-") {
+    ASSIGN_OR_RETURN(query, eval::ReadMaybeGzip("-"));
+  }
+  ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(args.search, context.config(), query));
   ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
   std::string why;
   index::Encoder* encoder = nullptr;
   if (NeedsEncoder(request, *corpus)) {
     ASSIGN_OR_RETURN(encoder, context.engine->EncoderOf(*corpus, &why));
   }
-  if (!args.topics.empty()) return RunTopics(context, args, *corpus, encoder);
+  if (!args.topics.empty()) return RunTopics(context, args, *corpus, encoder, why);
+  request.operators = args.syntax != "words";
   request.cancel = &InterruptToken();
+  StartQueryClock(context);
   ASSIGN_OR_RETURN(index::SearchResponse response, SearchAndRerank(context, args.search, *corpus, request, encoder));
   const std::optional<int64_t> behind = ChangesBehind(*context.engine, args.collection, *corpus);
-  if (context.flags.json) {
-    context.terminal->Json(SearchResponseJson(response, behind));
-    return kOk;
-  }
-  Print(*context.terminal, response, args.search.explain);
-  for (const std::string& reason : response.degraded) {
-    context.terminal->Note("degraded: " + reason + (why.empty() ? "" : " (" + why + ")"));
-  }
+  if (context.flags.json) context.terminal->Json(SearchResponseJson(context, *corpus, response, behind));
+  else Print(*context.terminal, response, args.search.explain);
+  for (const std::string& reason : response.degraded) context.terminal->Note("degraded: " + DegradedSentence(reason, why));
+  if (context.flags.json) return kOk;
   if (behind.value_or(0) > 0) context.terminal->Note(internal::Concat(*behind, " newer changes are not in generation ", response.generation, " yet; `lectern index update ", args.collection, "` adds them"));
   char took[64];
   std::snprintf(took, sizeof(took), "%.1f ms", response.took_ms["total"]);
@@ -119,9 +195,11 @@ void RegisterSearch(Registry& registry) {
   auto args = std::make_shared<Args>();
   CLI::App* search = registry.Add("search", "find documents", [args](Context& c) { return Search(c, *args); });
   search->add_option("COLLECTION", args->collection, "collection or alias")->required();
-  search->add_option("QUERY", args->query, "a bag of words; \"phrase\" and -term are understood");
-  search->add_option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text) and write a run");
-  search->add_option("--run", args->run, "where the TREC run goes; default stdout");
+  search->add_option("QUERY", args->query, "a bag of words; \"phrase\" and -term are understood; - reads it from stdin");
+  search->add_option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text; gz or -): a TREC run, or with --json a response a line");
+  search->add_option("--run", args->run, "where the TREC run goes, with FILE.meta.json beside it; default stdout");
+  search->add_option("--syntax", args->syntax, "operators: \"phrase\" and -term (default of QUERY); words: they are punctuation (default of --topics)")
+      ->check(CLI::IsMember({"operators", "words"}));
   search->add_option("--tag", args->tag, "tag of the run");
   AddSearchFlags(search, args->search);
   RegisterAsk(registry);

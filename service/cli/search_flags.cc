@@ -3,9 +3,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "base/file.h"
+#include "index/bm25.h"
+#include "index/chunker.h"
 
 namespace lectern::cli {
 namespace {
+
+constexpr int64_t kDefaultRerankDepth = 50;
 
 std::vector<std::string> SplitComma(const std::string& text) {
   std::vector<std::string> parts;
@@ -21,27 +30,54 @@ std::vector<std::string> SplitComma(const std::string& text) {
 }  // namespace
 
 void AddSearchFlags(CLI::App* command, SearchFlags& flags) {
-  command->add_option("--k", flags.k, "hits, 1..10000 (setting search.k)");
+  command->add_option("--k", flags.k_flag, "hits, 1..10000 (setting search.k)");
   command->add_option("--offset", flags.offset, "skip this many hits");
-  command->add_option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas");
-  command->add_option("--fusion", flags.fusion, "rrf, linear or relative");
+  command->add_option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas (setting search.retrievers)");
+  command->add_option("--fusion", flags.fusion, "rrf, linear or relative (setting search.fusion)");
   command->add_option("--weights", flags.weights, "weights in the fusion: bm25=1,dense=1");
-  command->add_option("--rrf-k", flags.rrf_k, "the constant of reciprocal rank fusion");
-  command->add_option("--candidates", flags.candidates, "candidates of each retriever");
+  command->add_option("--rrf-k", flags.rrf_k, "the constant of --fusion rrf (setting search.rrf_k)");
+  command->add_option("--candidates", flags.candidates, "candidates of each retriever; default max(200, offset + k)");
   command->add_option("--k1", flags.k1, "BM25 k1");
   command->add_option("--b", flags.b, "BM25 b");
   command->add_option("--ef", flags.ef, "HNSW search width");
-  command->add_option("--filter", flags.filter, "condition on fields: lang = 'en' and year >= 2015");
+  command->add_option("--filter", flags.filter, "condition on fields: lang = 'en' and year >= 2015; or its JSON form");
   command->add_option("--rerank", flags.rerank, "cross-encoder that orders the best hits again: id or path");
-  command->add_option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores");
+  command->add_option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
   command->add_flag("--chunks", flags.chunks, "list every chunk instead of the best of each document");
   command->add_flag("--explain", flags.explain, "how each score came about");
 }
 
+namespace {
+
+absl::StatusOr<std::map<std::string, double>> ParseWeights(const std::string& text) {
+  std::map<std::string, double> weights;
+  for (const std::string& part : SplitComma(text)) {
+    const size_t equals = part.find('=');
+    char* end = nullptr;
+    const double weight = equals == std::string::npos ? -1 : std::strtod(part.c_str() + equals + 1, &end);
+    if (end == nullptr || end == part.c_str() + equals + 1 || *end != '\0' || !std::isfinite(weight) || weight < 0) {
+      return InvalidArgument("--weights takes NAME=NUMBER pairs from 0 up, got '", part, "'");
+    }
+    const std::string name = part.substr(0, equals);
+    if (name != "bm25" && name != "dense") return InvalidArgument("--weights knows bm25 and dense, got '", name, "'");
+    weights[name] = weight;
+  }
+  return weights;
+}
+
+absl::StatusOr<index::FusionMethod> ParseFusion(const std::string& name, const char* where) {
+  if (name == "rrf") return index::FusionMethod::kRrf;
+  if (name == "linear") return index::FusionMethod::kLinear;
+  if (name == "relative") return index::FusionMethod::kRelativeScore;
+  return InvalidArgument(where, " must be rrf, linear or relative, got '", name, "'");
+}
+
+}  // namespace
+
 absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const service::Config& config, const std::string& query) {
   index::SearchRequest request;
   request.query = query;
-  request.k = flags.k >= 0 ? flags.k : config.Int("search.k");
+  request.k = flags.k_flag.value_or(flags.k >= 0 ? flags.k : config.Int("search.k"));
   if (request.k < 1 || request.k > index::kMaxTopK) {
     return InvalidArgument("k must be in 1..", index::kMaxTopK, ", got ", request.k);
   }
@@ -49,53 +85,71 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
     return InvalidArgument("--offset must be in 0..", index::kMaxTopK, ", got ", flags.offset);
   }
   request.offset = flags.offset;
-  request.rrf_k = flags.rrf_k;
   request.explain = flags.explain;
   request.group_by_document = !flags.chunks;
-  if (!flags.rerank.empty()) {
-    if (flags.rerank_depth < 1 || flags.rerank_depth > 1000) return InvalidArgument("--rerank-depth must be in 1..1000, got ", flags.rerank_depth);
-    if (flags.offset > 0) return NotSupported("--offset together with --rerank");
-  }
-  std::map<std::string, double> weights;
-  for (const std::string& part : SplitComma(flags.weights)) {
-    const size_t equals = part.find('=');
-    char* end = nullptr;
-    const double weight = equals == std::string::npos ? -1 : std::strtod(part.c_str() + equals + 1, &end);
-    if (end == nullptr || *end != '\0' || !std::isfinite(weight) || weight < 0) {
-      return InvalidArgument("--weights takes NAME=NUMBER pairs from 0 up, got '", part, "'");
+  if (flags.rerank_depth.has_value()) {
+    if (flags.rerank.empty()) return InvalidArgument("--rerank-depth without --rerank MODEL has nothing to score");
+    if (*flags.rerank_depth < 1 || *flags.rerank_depth > 1000) {
+      return InvalidArgument("--rerank-depth must be in 1..1000, got ", *flags.rerank_depth);
     }
-    weights[part.substr(0, equals)] = weight;
   }
-  for (const auto& [name, weight] : weights) {
-    if (name != "bm25" && name != "dense") return InvalidArgument("--weights knows bm25 and dense, got '", name, "'");
+  if (flags.candidates.has_value() && (*flags.candidates < 1 || *flags.candidates > index::kMaxTopK)) {
+    return InvalidArgument("--candidates must be in 1..", index::kMaxTopK, ", got ", *flags.candidates);
   }
-  const bool both = flags.retrievers.empty();
-  const bool shaped = flags.k1 >= 0 || flags.b >= 0 || flags.ef != 128 || flags.candidates != 0 || !weights.empty();
-  std::vector<std::string> names = SplitComma(flags.retrievers);
-  if (both && shaped) names = {"bm25", "dense"};
+  if (flags.ef.has_value() && (*flags.ef < 1 || *flags.ef > index::kMaxTopK)) {
+    return InvalidArgument("--ef must be in 1..", index::kMaxTopK, ", got ", *flags.ef);
+  }
+  ASSIGN_OR_RETURN(const auto weights, ParseWeights(flags.weights));
+
+  const std::string wanted = flags.retrievers.empty() ? config.String("search.retrievers") : flags.retrievers;
+  const std::vector<std::string> names = SplitComma(wanted == "auto" ? "bm25,dense" : wanted);
+  if (names.empty()) return InvalidArgument("--retrievers names none; it knows bm25 and dense");
+  bool bm25 = false, dense = false;
   for (const std::string& name : names) {
-    index::RetrieverSpec spec;
     if (name == "nci") return NotSupported("the retriever nci is not part of this build");
     if (name != "bm25" && name != "dense") return InvalidArgument("--retrievers knows bm25 and dense, got '", name, "'");
+    (name == "bm25" ? bm25 : dense) = true;
+    index::RetrieverSpec spec;
     spec.type = name == "bm25" ? index::RetrieverSpec::Type::kBm25 : index::RetrieverSpec::Type::kDense;
-    if (flags.candidates < 0 || flags.candidates > index::kMaxTopK) {
-      return InvalidArgument("--candidates must be in 1..", index::kMaxTopK, ", got ", flags.candidates);
-    }
-    spec.k = flags.candidates;
-    if (flags.k1 >= 0) spec.k1 = flags.k1;
-    if (flags.b >= 0) spec.b = flags.b;
-    spec.ef = flags.ef;
+    spec.k = flags.candidates.value_or(0);
+    spec.k1 = flags.k1;
+    spec.b = flags.b;
+    if (flags.ef.has_value()) spec.ef = static_cast<int>(*flags.ef);
     if (const auto it = weights.find(name); it != weights.end()) spec.weight = it->second;
     request.retrievers.push_back(spec);
   }
-  if (flags.fusion == "rrf") request.fusion = index::FusionMethod::kRrf;
-  else if (flags.fusion == "linear") request.fusion = index::FusionMethod::kLinear;
-  else if (flags.fusion == "relative") request.fusion = index::FusionMethod::kRelativeScore;
-  else if (!flags.fusion.empty()) return InvalidArgument("--fusion must be rrf, linear or relative, got '", flags.fusion, "'");
+  if (!bm25 && (flags.k1.has_value() || flags.b.has_value())) return InvalidArgument("--k1 and --b are BM25's; --retrievers is ", wanted);
+  if (!dense && flags.ef.has_value()) return InvalidArgument("--ef is of the dense retriever; --retrievers is ", wanted);
+  if (!(bm25 && dense) && !(flags.fusion.empty() && flags.weights.empty() && !flags.rrf_k.has_value())) {
+    return InvalidArgument("--fusion, --weights and --rrf-k need two retrievers; --retrievers is ", wanted);
+  }
+  if (!flags.fusion.empty()) {
+    ASSIGN_OR_RETURN(request.fusion, ParseFusion(flags.fusion, "--fusion"));
+  } else {
+    ASSIGN_OR_RETURN(request.fusion, ParseFusion(config.String("search.fusion"), "search.fusion"));
+  }
+  if (flags.rrf_k.has_value() && request.fusion != index::FusionMethod::kRrf) return InvalidArgument("--rrf-k is of --fusion rrf, the fusion is ", index::FusionMethodName(*request.fusion));
+  const int64_t rrf_k = flags.rrf_k.value_or(config.Int("search.rrf_k"));
+  if (rrf_k < 1 || rrf_k > index::kMaxRrfK) return InvalidArgument("rrf_k must be in 1..", index::kMaxRrfK, ", got ", rrf_k);
+  request.rrf_k = static_cast<int>(rrf_k);
   if (!flags.filter.empty()) {
-    ASSIGN_OR_RETURN(request.filter, index::Filter::Parse(flags.filter));
+    if (flags.filter[flags.filter.find_first_not_of(" \t\n") == std::string::npos ? 0 : flags.filter.find_first_not_of(" \t\n")] == '{') {
+      auto json = ParseJson(flags.filter);
+      if (!json.ok()) return Annotate(json.status(), "--filter");
+      ASSIGN_OR_RETURN(request.filter, index::Filter::FromJson(*json));
+    } else {
+      ASSIGN_OR_RETURN(request.filter, index::Filter::Parse(flags.filter));
+    }
   }
   return request;
+}
+
+void StartQueryClock(const Context& context) {
+  const int64_t limit = context.config().Int("search.timeout_ms");
+  if (limit == 0) return;
+  auto end = CancelToken::Clock::now() + std::chrono::milliseconds(limit);
+  if (context.deadline.has_value()) end = std::min(end, *context.deadline);
+  InterruptToken().SetDeadline(end);
 }
 
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus) {
@@ -109,31 +163,43 @@ absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const Se
                                                       const index::SearchRequest& request, index::Encoder* encoder) {
   if (flags.rerank.empty()) return corpus.Search(request, encoder);
   ASSIGN_OR_RETURN(index::CrossEncoder * reranker, context.engine->Reranker(flags.rerank));
+  const int64_t asked_depth = flags.rerank_depth.value_or(kDefaultRerankDepth);
   index::SearchRequest wider = request;
-  wider.k = std::max(request.k, flags.rerank_depth);
+  wider.offset = 0;
+  wider.with_text = true;
+  wider.k = std::max(request.offset + request.k, asked_depth);
   ASSIGN_OR_RETURN(index::SearchResponse response, corpus.Search(wider, encoder));
   const auto start = std::chrono::steady_clock::now();
-  const size_t depth = std::min<size_t>(response.hits.size(), static_cast<size_t>(flags.rerank_depth));
-  std::vector<std::string_view> texts;
-  for (size_t i = 0; i < depth; ++i) texts.push_back(response.hits[i].text);
+  const size_t depth = std::min<size_t>(response.hits.size(), static_cast<size_t>(asked_depth));
+  std::vector<std::string> texts;   // as the encoder read them: the title first
+  for (size_t i = 0; i < depth; ++i) {
+    const index::SearchHit& hit = response.hits[i];
+    texts.push_back(index::EmbeddingText(hit.title, hit.text));
+  }
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
   index::EncodeStats stats;
-  ASSIGN_OR_RETURN(const std::vector<float> scores, reranker->Score(request.query, texts, &stats, request.cancel));
+  ASSIGN_OR_RETURN(const std::vector<float> scores, reranker->Score(request.query, views, &stats, request.cancel));
   for (size_t i = 0; i < depth; ++i) {
     response.hits[i].sources.push_back({"rerank", 0, scores[i]});
     response.hits[i].score = scores[i];
   }
+  // What the cross-encoder did not see stays behind, in its own order.
   std::stable_sort(response.hits.begin(), response.hits.begin() + static_cast<std::ptrdiff_t>(depth), [](const auto& x, const auto& y) {
     return x.score != y.score ? x.score > y.score : x.doc_id < y.doc_id;
   });
-  if (response.hits.size() > static_cast<size_t>(request.k)) response.hits.resize(static_cast<size_t>(request.k));
   for (size_t i = 0; i < response.hits.size(); ++i) {
     response.hits[i].rank = static_cast<int64_t>(i) + 1;
     for (auto& source : response.hits[i].sources) {
       if (source.retriever == "rerank") source.rank = response.hits[i].rank;
     }
   }
+  const size_t begin = std::min(response.hits.size(), static_cast<size_t>(request.offset));
+  const size_t end = std::min(response.hits.size(), static_cast<size_t>(request.offset + request.k));
+  response.hits.erase(response.hits.begin() + static_cast<std::ptrdiff_t>(end), response.hits.end());
+  response.hits.erase(response.hits.begin(), response.hits.begin() + static_cast<std::ptrdiff_t>(begin));
   if (stats.cut_texts > 0) response.degraded.push_back(internal::Concat("rerank-cut:", stats.cut_texts));
   response.took_ms["rerank"] = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  response.took_ms["total"] += response.took_ms["rerank"];
   return response;
 }
 
@@ -154,12 +220,74 @@ std::optional<int64_t> ChangesBehind(const service::Engine& engine, const std::s
   return std::nullopt;
 }
 
-Json SearchResponseJson(const index::SearchResponse& response, std::optional<int64_t> changes_behind) {
+absl::Status CheckTimeLeft(const Context& context) {
+  if (InterruptToken().cancelled()) return CheckCancel(&InterruptToken());
+  if (context.deadline.has_value() && CancelToken::Clock::now() > *context.deadline) return DeadlineExceeded("the time of --timeout has passed");
+  return absl::OkStatus();
+}
+
+static Json EncoderJson(const index::Corpus& corpus) {
+  const auto encoder = corpus.settings().find("encoder");
+  if (encoder == corpus.settings().end() || !encoder->is_object()) return nullptr;
+  return {{"id", corpus.settings().value("embed_model", std::string())}, {"fingerprint", encoder->value("fingerprint", std::string())}};
+}
+
+absl::Status WriteRunMeta(const Context& context, const index::Corpus& corpus, const std::string& run, const SearchFlags& flags,
+                          const std::string& tag, const std::string& topics) {
+  ASSIGN_OR_RETURN(const index::SearchRequest request, MakeRequest(flags, context.config(), "x"));
+  Json retrievers = Json::array();
+  for (const auto& spec : request.retrievers) {
+    if (spec.type == index::RetrieverSpec::Type::kBm25) {
+      const index::Bm25Params shipped;
+      retrievers.push_back({{"type", "bm25"}, {"k1", spec.k1.value_or(shipped.k1)}, {"b", spec.b.value_or(shipped.b)},
+                            {"weight", index::WeightOf(spec, *request.fusion)}});
+    } else {
+      retrievers.push_back({{"type", "dense"}, {"ef", spec.ef}, {"weight", index::WeightOf(spec, *request.fusion)}});
+    }
+  }
+  const Json meta = {{"engine", {{"version", context.version}}}, {"generation", corpus.generation()}, {"encoder", EncoderJson(corpus)},
+                     {"documents", corpus.num_documents()}, {"chunks", corpus.num_chunks()}, {"tag", tag}, {"topics", topics},
+                     {"k", request.k}, {"retrievers", retrievers},
+                     {"fusion", request.retrievers.size() > 1 ? Json(index::FusionMethodName(*request.fusion)) : Json(nullptr)},
+                     {"filter", flags.filter.empty() ? Json(nullptr) : Json(flags.filter)}, {"rerank", flags.rerank.empty() ? Json(nullptr) : Json(flags.rerank)}};
+  return WriteFileAtomically(FileSystem::Posix(), run + ".meta.json", DumpJson(meta, 2) + "\n");
+}
+
+Latency LatencyOf(std::vector<double> took_ms) {
+  if (took_ms.empty()) return {};
+  std::sort(took_ms.begin(), took_ms.end());
+  const auto at = [&](double share) { return took_ms[std::min(took_ms.size() - 1, static_cast<size_t>(share * static_cast<double>(took_ms.size())))]; };
+  return {at(0.5), at(0.95), at(0.99), took_ms.back()};
+}
+
+std::string LatencyLine(const std::vector<double>& took_ms) {
+  const Latency l = LatencyOf(took_ms);
+  char text[96];
+  std::snprintf(text, sizeof(text), "latency ms: median %.2f, p95 %.2f, p99 %.2f, longest %.2f", l.median, l.p95, l.p99, l.longest);
+  return text;
+}
+
+std::string DegradedSentence(const std::string& reason, const std::string& why) {
+  const auto after = [&reason](std::string_view prefix) { return reason.substr(prefix.size()); };
+  if (reason == "no-vectors") return "BM25 alone: the collection has no vectors" + (why.empty() || why == "the collection has no vectors" ? "" : " (" + why + ")");
+  if (reason == "no-encoder") return "BM25 alone: the collection's encoder is not at hand" + (why.empty() ? "" : " (" + why + ")");
+  if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
+  if (reason == "query-cut") return "the query is longer than the encoder reads; its vector stands for the beginning, BM25 used every word";
+  if (reason == "phrase-limit") return internal::Concat("a phrase was looked for in the first ", index::kMaxPhraseChecks, " chunks with its words; later ones were left out");
+  if (reason.starts_with("rerank-cut:")) return after("rerank-cut:") + " passages were longer than the cross-encoder reads; it scored their beginning";
+  if (reason == "damaged-text") return "a document's stored text is damaged and was left out; `lectern index verify` says more";
+  return reason;
+}
+
+Json SearchResponseJson(const Context& context, const index::Corpus& corpus, const index::SearchResponse& response,
+                        std::optional<int64_t> changes_behind) {
   Json hits = Json::array();
   for (const index::SearchHit& hit : response.hits) {
     Json highlights = Json::array(), sources = Json::object();
     for (const index::Span& span : hit.highlights) highlights.push_back({{"start", span.begin}, {"end", span.end}});
-    for (const auto& source : hit.sources) sources[source.retriever] = {{"rank", source.rank}, {"score", source.score}};
+    for (const auto& source : hit.sources) {
+      sources[source.retriever] = {{"rank", source.rank == 0 ? Json(nullptr) : Json(source.rank)}, {"score", source.score}};
+    }
     Json out = {{"rank", hit.rank}, {"doc_id", hit.doc_id}, {"chunk_id", hit.chunk_id}, {"score", hit.score},
                 {"title", hit.title}, {"uri", hit.uri}, {"text", hit.text},
                 {"span", {{"start", hit.span.begin}, {"end", hit.span.end}}}, {"offset_unit", "utf8"},
@@ -167,13 +295,19 @@ Json SearchResponseJson(const index::SearchResponse& response, std::optional<int
     if (!hit.explanation.is_null()) out["explanation"] = hit.explanation;
     hits.push_back(std::move(out));
   }
-  Json took = Json::object();
+  Json took = Json::object(), skipped = Json::array();
   for (const auto& [stage, ms] : response.took_ms) took[stage] = ms;
+  for (const std::string& reason : response.degraded) {
+    if (reason == "no-vectors" || reason == "no-encoder") skipped.push_back("dense");
+    if (reason.starts_with("timeout:")) skipped.push_back(reason.substr(8));
+  }
   return {{"hits", hits},
           {"total", {{"value", response.total}, {"relation", response.total_is_exact ? "eq" : "gte"}}},
           {"generation", response.generation},
           {"changes_not_indexed", changes_behind ? Json(*changes_behind) : Json(nullptr)},
-          {"degraded", response.degraded.empty() ? Json(nullptr) : Json{{"reasons", response.degraded}}},
+          {"degraded", response.degraded.empty() ? Json(nullptr) : Json{{"reasons", response.degraded}, {"skipped_retrievers", skipped}}},
+          {"engine", {{"version", context.version}}},
+          {"encoder", EncoderJson(corpus)},
           {"took_ms", took}};
 }
 

@@ -48,7 +48,7 @@ TEST(FloatMatmul, Float32EqualsTheDoubleSumOnEveryTargetAndShapesThatDoNotDivide
   for (const FloatMatmul& matmul : AllFloatMatmuls()) {
     for (const Shape& s : kShapes) {
       const std::vector<float> a = Random(s.rows * s.inner, 1), w = Random(s.cols * s.inner, 2), bias = Random(s.cols, 3);
-      std::vector<float> panels(PanelElements(s.inner, s.cols));
+      std::vector<float> panels(matmul.PanelElements(s.inner, s.cols));
       matmul.pack_f32(w.data(), 1, s.inner, s.inner, s.cols, panels.data());
       for (const float* b : {bias.data(), static_cast<const float*>(nullptr)}) {
         std::vector<double> magnitude;
@@ -76,7 +76,7 @@ TEST(FloatMatmul, Bf16EqualsTheDoubleSumOfRoundedOperands) {
     for (const Shape& s : kShapes) {
       std::vector<float> a = Random(s.rows * s.inner, 1), w = Random(s.cols * s.inner, 2);
       const int64_t even = s.inner + s.inner % 2;
-      std::vector<uint16_t> a16(s.rows * even, 0), w16(s.cols * s.inner), panels(PanelElements(even, s.cols));
+      std::vector<uint16_t> a16(s.rows * even, 0), w16(s.cols * s.inner), panels(matmul.PanelElements(even, s.cols));
       for (int64_t i = 0; i < s.rows; ++i) matmul.round_bf16(&a[i * s.inner], s.inner, &a16[i * even]);
       matmul.round_bf16(w.data(), static_cast<int64_t>(w.size()), w16.data());
       for (int64_t i = 0; i < s.rows * s.inner; ++i) {
@@ -106,17 +106,17 @@ TEST(FloatMatmul, ARowHasTheSameBitsWhateverRowsAndPanelsStandBesideIt) {
   const int64_t rows = 31, inner = 130, cols = 96;
   const std::vector<float> a = Random(rows * inner, 4), w = Random(cols * inner, 5), bias = Random(cols, 6);
   for (const FloatMatmul& matmul : AllFloatMatmuls()) {
-    std::vector<float> panels(PanelElements(inner, cols)), all(rows * cols), one(cols);
+    std::vector<float> panels(matmul.PanelElements(inner, cols)), all(rows * cols), one(cols);
     std::vector<uint16_t> a16(a.size()), w16(w.size()), panels16(panels.size());
     matmul.pack_f32(w.data(), 1, inner, inner, cols, panels.data());
     for (bool half : {false, true}) {
       if (half && matmul.bf16 == nullptr) continue;
       const auto run = [&](int64_t row, int64_t count, int64_t panel, int64_t num_panels, float* c) {
-        const int64_t b_at = panel * kPanelCols * inner, col = panel * kPanelCols;
+        const int64_t b_at = panel * matmul.panel_cols * inner, col = panel * matmul.panel_cols;
         if (half) {
-          matmul.bf16(&a16[row * inner], inner, count, &panels16[b_at], inner, num_panels * kPanelCols, &bias[col], c + col, cols);
+          matmul.bf16(&a16[row * inner], inner, count, &panels16[b_at], inner, num_panels * matmul.panel_cols, &bias[col], c + col, cols);
         } else {
-          matmul.f32(&a[row * inner], inner, count, &panels[b_at], inner, num_panels * kPanelCols, &bias[col], c + col, cols);
+          matmul.f32(&a[row * inner], inner, count, &panels[b_at], inner, num_panels * matmul.panel_cols, &bias[col], c + col, cols);
         }
       };
       if (half) {
@@ -124,9 +124,9 @@ TEST(FloatMatmul, ARowHasTheSameBitsWhateverRowsAndPanelsStandBesideIt) {
         matmul.round_bf16(w.data(), cols * inner, w16.data());
         matmul.pack_bf16(w16.data(), 1, inner, inner, cols, panels16.data());
       }
-      run(0, rows, 0, 3, all.data());
+      run(0, rows, 0, matmul.NumPanels(cols), all.data());
       for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t panel = 0; panel < 3; ++panel) run(row, 1, panel, 1, one.data());
+        for (int64_t panel = 0; panel < matmul.NumPanels(cols); ++panel) run(row, 1, panel, 1, one.data());
         ASSERT_EQ(0, std::memcmp(one.data(), &all[row * cols], cols * sizeof(float))) << CpuTargetName(matmul.target);
       }
     }

@@ -43,17 +43,55 @@ TEST(Fusion, AddsRelativeScores) {
   EXPECT_DOUBLE_EQ(fused[2].score, 0.75);
 }
 
-TEST(Fusion, AddsStandardScoresAndGivesTheLowestToWhatAListLacks) {
-  const auto fused = Fuse({List("a", 2, {{1, 3}, {2, 1}}), List("b", 1, {{1, 5}, {3, 3}})},
+TEST(Fusion, AddsSharesOfTheBestScore) {
+  const auto fused = Fuse({List("a", 2, {{1, 4}, {2, 2}}), List("b", 1, {{3, 0.8}, {1, 0.4}})},
                           {FusionMethod::kLinear}, ChunkOrder());
+  ASSERT_EQ(fused.size(), 3u);
   EXPECT_EQ(fused[0].place.chunk, 1u);
-  EXPECT_DOUBLE_EQ(fused[0].score, 2 * 1 + 1);
-  EXPECT_DOUBLE_EQ(fused[1].score, -3);     // 2: lowest in a (-1 * 2), missing in b (-1)
-  EXPECT_EQ(fused[1].place.chunk, 2u);
-  EXPECT_EQ(fused[2].place.chunk, 3u);
+  EXPECT_DOUBLE_EQ(fused[0].score, 2 * 1 + 0.5);
+  EXPECT_EQ(fused[1].place.chunk, 2u);      // 2 * 0.5, and 1 * 1 for chunk 3: the tie goes to the lower chunk
+  EXPECT_DOUBLE_EQ(fused[1].score, 1);
+  EXPECT_DOUBLE_EQ(fused[2].score, 1);
   double parts = 0;
   for (const FusionPart& part : fused[0].parts) parts += part.contribution;
   EXPECT_EQ(parts, fused[0].score);
+}
+
+TEST(Fusion, UsesTheScoresOfChunksThatAListDidNotFind) {
+  RankedList a = List("a", 1, {{1, 4}, {2, 2}}), b = List("b", 1, {{1, 3}, {3, 2}});
+  a.others = {{{0, 3}, 1}};
+  b.others = {{{0, 2}, 1.5}};
+  const auto fused = Fuse({a, b}, {FusionMethod::kLinear}, ChunkOrder());
+  ASSERT_EQ(fused.size(), 3u);
+  for (const FusedHit& hit : fused) {
+    for (const FusionPart& part : hit.parts) EXPECT_TRUE(part.scored);
+  }
+  EXPECT_EQ(fused[1].place.chunk, 2u);
+  EXPECT_DOUBLE_EQ(fused[1].score, 0.5 + 0.5);
+  EXPECT_EQ(fused[2].place.chunk, 3u);
+  EXPECT_EQ(fused[2].parts[0].rank, 0);
+  EXPECT_EQ(fused[2].parts[0].score, 1);
+  EXPECT_DOUBLE_EQ(fused[2].score, 0.25 + 2.0 / 3);
+  // Ranks know nothing of it.
+  for (const FusedHit& hit : Fuse({a, b}, {FusionMethod::kRrf}, ChunkOrder())) {
+    if (hit.place.chunk != 3) continue;
+    EXPECT_DOUBLE_EQ(hit.score, 1.0 / 62);
+  }
+}
+
+// The best score decides the scale, so a longer list of the same ranking moves nothing that a shorter one had.
+TEST(Fusion, DeeperListsKeepTheLinearScores) {
+  RankedList a = List("a", 1, {{1, 4}, {2, 2}}), b = List("b", 1, {{2, 3}, {1, 2}});
+  const auto shallow = Fuse({a, b}, {FusionMethod::kLinear}, ChunkOrder());
+  a.hits.push_back({{0, 7}, 0.1});
+  b.hits.push_back({{0, 8}, 0.2});
+  a.others = {{{0, 8}, 0}};
+  b.others = {{{0, 7}, 0.1}};
+  const auto deep = Fuse({a, b}, {FusionMethod::kLinear}, ChunkOrder());
+  for (size_t i = 0; i < shallow.size(); ++i) {
+    EXPECT_EQ(shallow[i].place.chunk, deep[i].place.chunk);
+    EXPECT_EQ(shallow[i].score, deep[i].score);
+  }
 }
 
 TEST(Fusion, StaysFiniteForConstantAndEmptyLists) {

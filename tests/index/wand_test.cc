@@ -91,6 +91,19 @@ TEST(Wand, EveryStrategyFindsWhatExhaustiveScoringFindsToTheLastBit) {
       options.strategy = Bm25Strategy::kExhaustive;
       const auto want = searcher.Search(terms, options);
       ASSERT_TRUE(want.ok()) << want.status();
+      std::vector<ChunkPlace> places;   // what was found, backwards, and anything else
+      for (const Bm25Hit& hit : want->hits) places.insert(places.begin(), hit.place);
+      for (int i = 0; i < 5; ++i) {
+        const auto segment = static_cast<uint32_t>(rng.Below(static_cast<int64_t>(parts.size())));
+        places.push_back({segment, static_cast<uint32_t>(rng.Below(parts[segment].segment->num_chunks()))});
+      }
+      const std::vector<double> scores = searcher.ScoresOf(terms, options.params, places);
+      for (size_t i = 0; i < want->hits.size(); ++i) ASSERT_EQ(scores[i], want->hits[want->hits.size() - 1 - i].score);
+      for (size_t i = want->hits.size(); i < places.size(); ++i) {
+        double sum = 0;
+        for (const Bm25TermPart& part : searcher.Explain(terms, options.params, places[i])) sum += part.contribution;
+        ASSERT_EQ(scores[i], sum);
+      }
       for (const CpuTarget target : SupportedCpuTargets()) {
         SetCpuTargetForTest(target);
         for (const Bm25Strategy strategy : {Bm25Strategy::kMaxScore, Bm25Strategy::kBlockMaxWand}) {

@@ -1,18 +1,18 @@
 // base/nn/cpu/float_matmul-inl.h: the register-tiled product, once for all CPU targets.
 //
-// Dataflow  for each panel of 32 columns, for each tile of kRows rows: kRows * kVecs accumulators stay in registers while k
-//           runs over the whole inner axis; one load of b a vector and one broadcast of a a row feed kRows * kVecs FMAs.
-// Bytes     a panel (inner * 128 bytes: 48 KiB at 384) stays in L2 while the rows stream past it.
-// Budget    avx512: 14 x 2 accumulators + 2 of b + 1 of a = 31 registers; avx2: 6 x 2 + 2 + 1 = 15; scalar (SSE): 6 x 2.
-// Included by the target files only, which define kLanes, kRows and LECTERN_TARGET_NAMESPACE before.
+// Dataflow  for each panel, for each tile of kRows rows: kRows * kVecs accumulators stay in registers while k runs over the
+//           whole inner axis; one load of b a vector and one broadcast of a a row feed kRows * kVecs FMAs.
+// Bytes     a panel (inner * 128 bytes: 48 KiB at 384 with 32 columns) stays in L2 while the rows stream past it.
+// Budget    avx512: 14 x 2 accumulators + 2 of b + 1 of a = 31 registers, 16 loads for 28 FMAs; avx2: 4 x 3 + 3 + 1 = 16, 7
+//           loads for 12 FMAs (6 x 2 needs 8, and is 18 % slower on Zen 3); scalar (SSE): 6 x 2.
+// Included by the target files only, which define kLanes, kRows, kVecs, kPanel and LECTERN_TARGET_NAMESPACE before.
 #pragma once
 
 namespace lectern::nn::LECTERN_TARGET_NAMESPACE {
 namespace {
 
-constexpr int64_t kPanel = 32;
-constexpr int kVecs = 2;
 constexpr int kTileCols = kLanes * kVecs;
+static_assert(kPanel % kTileCols == 0);
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef float VecAnywhere __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
@@ -21,53 +21,56 @@ inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
 inline Vec Broadcast(float x) { return Vec{} + x; }
 
-// Writes a tile's sums plus bias; `cols` < kTileCols only in the last tile of a matrix.
-template <int R>
-inline void StoreTile(const Vec (&sum)[R][kVecs], const float* bias, int64_t cols, float* c, int64_t c_stride) {
-  if (cols >= kTileCols) {
-    Vec add[kVecs] = {};
+// Writes a tile's sums plus bias; `cols` < V * kLanes only in the last tile of a matrix.
+template <int R, int V>
+inline void StoreTile(const Vec (&sum)[R][V], const float* bias, int64_t cols, float* c, int64_t c_stride) {
+  if (cols >= V * kLanes) {
+    Vec add[V] = {};
     if (bias != nullptr) {
-      for (int v = 0; v < kVecs; ++v) add[v] = Load(bias + v * kLanes);
+      for (int v = 0; v < V; ++v) add[v] = Load(bias + v * kLanes);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kVecs; ++v) Store(c + r * c_stride + v * kLanes, sum[r][v] + add[v]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) Store(c + r * c_stride + v * kLanes, sum[r][v] + add[v]);
     }
     return;
   }
   for (int r = 0; r < R; ++r) {
-    float row[kTileCols];
-    for (int v = 0; v < kVecs; ++v) Store(row + v * kLanes, sum[r][v]);
+    float row[V * kLanes];
+    for (int v = 0; v < V; ++v) Store(row + v * kLanes, sum[r][v]);
     for (int64_t j = 0; j < cols; ++j) c[r * c_stride + j] = row[j] + (bias != nullptr ? bias[j] : 0.0f);
   }
 }
 
-template <int R>
+template <int R, int V>
 inline void TileF32(const float* a, int64_t a_stride, const float* b, int64_t inner, const float* bias, int64_t cols,
                     float* c, int64_t c_stride) {
-  Vec sum[R][kVecs] = {};
+  Vec sum[R][V] = {};
   for (int64_t k = 0; k < inner; ++k) {
-    Vec bv[kVecs];
-#pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) bv[v] = Load(b + k * kPanel + v * kLanes);
+    Vec bv[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) bv[v] = Load(b + k * kPanel + v * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Vec av = Broadcast(a[r * a_stride + k]);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVecs; ++v) sum[r][v] += av * bv[v];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] += av * bv[v];
     }
   }
-  StoreTile<R>(sum, bias, cols, c, c_stride);
+  StoreTile<R, V>(sum, bias, cols, c, c_stride);
 }
 
-// Calls Tile<R> with R = rows, 1..kRows.
-template <int R, class Call>
-inline void WithRows(int64_t rows, const Call& call) {
+// Calls Tile<R, V> with R = rows, 1..kRows, and the fewest vectors that hold the columns left.
+template <int R, int V, class Call>
+inline void WithTile(int64_t rows, int64_t cols, const Call& call) {
+  if constexpr (V > 1) {
+    if (cols <= (V - 1) * kLanes) return WithTile<R, V - 1>(rows, cols, call);
+  }
   if (rows == R) {
-    call.template operator()<R>();
+    call.template operator()<R, V>();
   } else if constexpr (R > 1) {
-    WithRows<R - 1>(rows, call);
+    WithTile<R - 1, V>(rows, cols, call);
   }
 }
 
@@ -88,7 +91,9 @@ void MatmulF32(const float* a, int64_t a_stride, int64_t rows, const float* pane
                const float* bias, float* c, int64_t c_stride) {
   ForEachTile(a, a_stride, rows, panels, inner, cols, bias, c, c_stride, 1,
               [&](int64_t count, const float* ta, const float* tb, const float* tbias, int64_t tcols, float* tc) {
-                WithRows<kRows>(count, [&]<int R>() { TileF32<R>(ta, a_stride, tb, inner, tbias, tcols, tc, c_stride); });
+                WithTile<kRows, kVecs>(count, tcols, [&]<int R, int V>() {
+                  TileF32<R, V>(ta, a_stride, tb, inner, tbias, tcols, tc, c_stride);
+                });
               });
 }
 

@@ -11,6 +11,8 @@ namespace lectern::nn::avx512bf16 {
 namespace {
 constexpr int kLanes = 16;
 constexpr int kRows = 14;
+constexpr int kVecs = 2;
+constexpr int64_t kPanel = 32;
 }  // namespace
 }  // namespace lectern::nn::avx512bf16
 
@@ -35,14 +37,16 @@ inline void TileBf16(const uint16_t* a, int64_t a_stride, const uint16_t* b, int
       sum[r][1] = (Vec)_mm512_dpbf16_ps((__m512)sum[r][1], av, b1);
     }
   }
-  StoreTile<R>(sum, bias, cols, c, c_stride);
+  StoreTile<R, kVecs>(sum, bias, cols, c, c_stride);
 }
 
 void MatmulBf16(const uint16_t* a, int64_t a_stride, int64_t rows, const uint16_t* panels, int64_t inner, int64_t cols,
                 const float* bias, float* c, int64_t c_stride) {
   ForEachTile(a, a_stride, rows, panels, inner, cols, bias, c, c_stride, 2,
               [&](int64_t count, const uint16_t* ta, const uint16_t* tb, const float* tbias, int64_t tcols, float* tc) {
-                WithRows<kRows>(count, [&]<int R>() { TileBf16<R>(ta, a_stride, tb, inner, tbias, tcols, tc, c_stride); });
+                WithTile<kRows, kVecs>(count, kTileCols, [&]<int R, int>() {
+                  TileBf16<R>(ta, a_stride, tb, inner, tbias, tcols, tc, c_stride);
+                });
               });
 }
 
@@ -93,5 +97,5 @@ void RoundBf16(const float* x, int64_t n, uint16_t* out) {
 
 }  // namespace
 
-FloatMatmulFns FloatMatmulTable() { return {PackF32, MatmulF32, PackBf16, MatmulBf16, RoundBf16}; }
+FloatMatmulFns FloatMatmulTable() { return {kPanel, PackF32, MatmulF32, PackBf16, MatmulBf16, RoundBf16}; }
 }  // namespace lectern::nn::avx512bf16

@@ -13,6 +13,7 @@ using MatmulBf16Fn = void (*)(const uint16_t*, int64_t, int64_t, const uint16_t*
 using RoundBf16Fn = void (*)(const float*, int64_t, uint16_t*);
 
 struct FloatMatmulFns {
+  int64_t panel_cols;
   PackF32Fn pack_f32;
   MatmulF32Fn f32;
   PackBf16Fn pack_bf16;
