@@ -184,6 +184,34 @@ TEST(SelectCpu, NeitherThreadsNorThePlaceOfPagesNorTheTypeOfTheWeightsMatter) {
   }
 }
 
+TEST(SelectCpu, NoKeyOfAMillionExceedsTheBoundOfItsBlock) {
+  constexpr int64_t kWidth = 64, kTokens = 16, kCases = 62500;
+  const int32_t page = 0;
+  for (const CpuKernels& kernels : AllCpuKernels()) {
+    Rng rng(81);
+    float keys[kTokens][kWidth], query[2 * kWidth], q[kWidth], pair[2 * kWidth], bound;
+    for (int64_t i = 0; i < kCases; ++i) {
+      for (int64_t t = 0; t < kTokens; ++t) {
+        for (float& x : keys[t]) x = static_cast<float>(rng.Uniform() - 0.5);
+        kernels.rows.min_max({.descriptor = pair, .bf16 = false, .key = keys[t], .width = kWidth, .first = t == 0});
+      }
+      for (int64_t c = 0; c < kWidth; ++c) {
+        q[c] = static_cast<float>(rng.Uniform() - 0.5);
+        query[c] = std::min(q[c], 0.0f);
+        query[kWidth + c] = std::max(q[c], 0.0f);
+      }
+      kernels.rows.dots({.query = query, .queries = 1, .width = 2 * kWidth, .descriptors = reinterpret_cast<const char*>(pair),
+                         .bf16 = false, .page_bytes = 0, .block_bytes = 0, .pages = &page, .block_tokens = 64, .begin = 0,
+                         .end = 1, .scale = 1, .largest = false, .scores = &bound, .stride = 1});
+      for (const auto& key : keys) {
+        float dot = 0;
+        for (int64_t c = 0; c < kWidth; ++c) dot += q[c] * key[c];
+        ASSERT_LE(dot, bound + 1e-5f * std::abs(bound)) << kernels.name;
+      }
+    }
+  }
+}
+
 TEST(SelectCpu, CallsThatMakeNoSenseAreRefused) {
   SelectFixture f(Shape(2, 1, 64, DType::kF32), {640}, 16, true, DType::kF32, 71);
   ThreadPool pool(1);
