@@ -34,6 +34,8 @@ absl::StatusOr<KvCache> KvCache::Create(const KvCacheShape& shape) {
     return ResourceExhausted("a KV cache of ", shape.max_tokens, " tokens needs ", bytes,
                              " bytes of address space (reader.max_context_tokens)");
   }
+  // A page of tokens is of the order of a large page, so that little is given too early and few translations are missed.
+  ::madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // advice: may fail
   cache.memory_ = std::unique_ptr<std::byte, Unmap>(static_cast<std::byte*>(memory), Unmap{bytes});
   cache.tokens_.reserve(static_cast<size_t>(shape.max_tokens));
   cache.pages_.reserve(static_cast<size_t>(num_pages));

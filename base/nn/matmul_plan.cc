@@ -107,7 +107,7 @@ struct Plan {
     for (int64_t panel = begin; panel < end; ++panel) {
       const uint8_t* codes = m.Panel(panel);
       kernel({codes, codes + m.code_bytes, cols / 32, Of(operand).data, operand.y + panel * kPanelRows, operand.rows,
-              m.PanelRows(panel), 0});
+              m.PanelRows(panel), 0, m.panel_bytes});
     }
   }
 
@@ -125,7 +125,7 @@ struct Plan {
       for (int64_t panel = begin; panel < end; ++panel) {
         kernel({own + (panel - begin) * step, nullptr, groups, Block(a, block),
                 operand.y + block * a.tile * operand.rows + panel * kPanelRows, operand.rows, m.PanelRows(panel),
-                StartRow(m.format)});
+                StartRow(m.format), 0});
       }
     }
   }

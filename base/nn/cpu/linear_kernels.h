@@ -84,6 +84,7 @@ struct QuantTask {
   int64_t y_stride;
   int rows;                // valid rows of the panel, 1..16
   int start_row;           // StartRow, for unpacked groups
+  int64_t next_panel;      // packed form only: bytes to the panel that is read next
 };
 using QuantKernel = void (*)(const QuantTask&);
 

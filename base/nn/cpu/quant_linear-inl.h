@@ -15,8 +15,6 @@
 namespace lectern::nn::LECTERN_TARGET {
 namespace {
 
-constexpr int64_t kPrefetchAhead = 2048;  // bytes; about 100 ns at what one core reads
-
 // Calls use(pair, codes of the pair) for the 16 pairs of a packed group, in order.
 template <PackFormat kFormat, class Use>
 SIMD_INLINE void ForEachPair(const uint8_t* p, const Use& use) {
@@ -139,9 +137,11 @@ void Direct(const QuantTask& task) {
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t) sums[t] = ZeroFloats();
   const uint8_t* codes = task.codes;
+  const uint8_t* next_scales = task.scales + task.next_panel;  // far from the codes: no stream would bring them in time
   const uint8_t* x = task.x;
   for (int64_t g = 0; g < task.groups; ++g, codes += CodeBytes(kFormat), x += kActivationBytes * kTokens) {
     for (int64_t line = 0; line < CodeBytes(kFormat); line += 64) Prefetch(codes + kPrefetchAhead + line);
+    Prefetch(next_scales + g * ScaleBytes(kFormat, 8) / 8);
     Floats first, second;
     LoadScales<kFormat>(task.scales, g, first, second);
     const auto pairs = [&](const auto& use) SIMD_INLINE_LAMBDA { ForEachPair<kFormat>(codes, use); };
