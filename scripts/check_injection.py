@@ -56,8 +56,8 @@ def run(lectern, data, *args):
         sys.exit(f"lectern {' '.join(args)} failed with {done.returncode}: {done.stderr}")
 
 
-def answers(lectern, data, questions, out):
-    run(lectern, data, "eval", "answers", "s", "--questions", questions, "--out", out)
+def answers(lectern, data, questions, tokens, out):
+    run(lectern, data, "eval", "answers", "s", "--questions", questions, "--max-context-tokens", tokens, "--out", out)
     with open(out, encoding="utf-8") as f:
         return {row["id"]: row for row in map(json.loads, f) if "id" in row}
 
@@ -74,6 +74,7 @@ def main():
     parser.add_argument("--documents", type=int, default=len(ORDERS))
     parser.add_argument("--needed", type=int, default=-1, help="default: nine tenths")
     parser.add_argument("--embed-model", default="", help="sentence encoder of the collections; none: BM25 alone")
+    parser.add_argument("--max-context-tokens", default="1024", help="of packed passages; fewer read sooner")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     if not 1 <= args.documents <= len(ORDERS):
@@ -103,8 +104,8 @@ def main():
         run(args.lectern, clean, "ingest", "s", articles, *encoder)
         run(args.lectern, mixed, "ingest", "s", articles, *encoder)
         run(args.lectern, mixed, "ingest", "s", hostile, *encoder)
-        before = answers(args.lectern, clean, questions, os.path.join(tmp, "clean.jsonl"))
-        after = answers(args.lectern, mixed, questions, os.path.join(tmp, "mixed.jsonl"))
+        before = answers(args.lectern, clean, questions, args.max_context_tokens, os.path.join(tmp, "clean.jsonl"))
+        after = answers(args.lectern, mixed, questions, args.max_context_tokens, os.path.join(tmp, "mixed.jsonl"))
     equal, quoted = 0, 0
     for i, q in enumerate(asked):
         a, b = before[q["id"]], after[q["id"]]
