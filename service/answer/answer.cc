@@ -221,7 +221,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   const Question question = ReadQuestion(work.request.question);
   ASSIGN_OR_RETURN(const std::vector<JudgedSpan> judged,
                    JudgeSpans(model_, {work.packed, question, options.instruction, work.prompt, options.cancel,
-                                       [&](int64_t done) { work.Progress("judge", done, kJudgedCandidates); }},
+                                       [&](int64_t done) { work.Progress("judge", done, kJudgedCandidates); }, options.keep_candidates},
                               found.candidates, words));
   const JudgedSpan& chosen = judged.front();
   const SpanCandidate& answer = found.candidates[chosen.candidate];

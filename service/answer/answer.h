@@ -9,7 +9,7 @@
 // Threads: one Answer at a time on a model; cancel from any thread.
 // Errors:  kInvalidArgument (empty or oversized question, options), kResourceExhausted (context-overflow: needed,
 //          allowed, setting), kCancelled, kDeadlineExceeded, those of the model and of read_document.
-// Cost:    span: the prefill, about 16 decode steps, a dozen prefills of 20 to 100 tokens to judge. prose: the prefill and one decode step
+// Cost:    span: the prefill, about 16 decode steps, five prefills of 20 to 100 tokens to judge. prose: the prefill and one decode step
 //          a token.
 //
 // Modes: span gives words of a passage, chosen among the most probable spans; prose writes sentences and keeps those a
@@ -57,7 +57,7 @@ struct AnswerOptions {
   double min_trust = -1;               // span: abstain below; under 0: the shipped default
   std::string instruction;             // the system message; empty: the built-in one of the mode
   int max_expansions = 16;             // span: decode steps of the search
-  bool keep_candidates = false;        // fill AnswerResult::candidates, for evaluation
+  bool keep_candidates = false;        // fill AnswerResult::candidates and every feature, for evaluation
   const CancelToken* cancel = nullptr;
   std::function<void(std::string_view stage, int64_t done, int64_t total)> progress;
   std::function<void(std::string_view text)> on_text;   // answer text as it is settled: whole sentences, or the span

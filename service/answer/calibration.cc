@@ -50,9 +50,19 @@ double Dot(const Weight (&weights)[n], const std::array<double, n>& features) {
   return sum;
 }
 
+template <size_t n>
+constexpr bool Uses(const Weight (&weights)[n], std::string_view name) {
+  for (const Weight& w : weights) {
+    if (w.name == name && w.weight != 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 const double kDefaultTrust = 0.2305;
+
+bool AsksOutright() { return Uses(kTrust, "refusal") || Uses(kTrust, "yes") || Uses(kRankSecond, "yes"); }
 
 double RankScore(const RankFeatures& features, bool asked) {
   return asked ? Dot(kRankSecond, features) : Dot(kRankFirst, features);

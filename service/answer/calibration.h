@@ -20,6 +20,9 @@ namespace lectern::service::answer {
 // Answers below this chance are abstained from: the value at which 90 % of the right answers of the fitted half stay.
 extern const double kDefaultTrust;
 
+// Do the weights use what the reader says when it is asked outright (features "refusal" and "yes")? If not, it need not be asked.
+bool AsksOutright();
+
 double RankScore(const RankFeatures& features, bool asked);
 double TrustProbability(const TrustFeatures& features);
 

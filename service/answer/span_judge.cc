@@ -115,15 +115,17 @@ absl::StatusOr<std::vector<JudgedSpan>> JudgeSpans(LanguageModel& model, const S
   const std::span<JudgedSpan> asked = std::span(judged).first(std::min<size_t>(judged.size(), kJudgedCandidates));
   // First all that begins with the passages, which are still in the cache, then the short prompts without them.
   ASSIGN_OR_RETURN(const double not_found, judge.ReplyLogprob(judging.prompt, kRefusal));
-  ASSIGN_OR_RETURN(const std::vector<int32_t> may_refuse, judge.Prompt(kMayRefuse));
-  ASSIGN_OR_RETURN(const double refused, judge.ReplyLogprob(may_refuse, kRefusal));
-  for (JudgedSpan& j : asked) {
-    ASSIGN_OR_RETURN(const double insisted, judge.ReplyLogprob(may_refuse, candidates[j.candidate].text));
-    j.scores.not_found = not_found;
-    j.scores.refusal = refused - insisted;
-  }
-  for (JudgedSpan& j : asked) {
-    ASSIGN_OR_RETURN(j.scores.yes, judge.YesLogOdds(candidates[j.candidate].text));
+  for (JudgedSpan& j : asked) j.scores.not_found = not_found;
+  if (judging.all_features || AsksOutright()) {
+    ASSIGN_OR_RETURN(const std::vector<int32_t> may_refuse, judge.Prompt(kMayRefuse));
+    ASSIGN_OR_RETURN(const double refused, judge.ReplyLogprob(may_refuse, kRefusal));
+    for (JudgedSpan& j : asked) {
+      ASSIGN_OR_RETURN(const double insisted, judge.ReplyLogprob(may_refuse, candidates[j.candidate].text));
+      j.scores.refusal = refused - insisted;
+    }
+    for (JudgedSpan& j : asked) {
+      ASSIGN_OR_RETURN(j.scores.yes, judge.YesLogOdds(candidates[j.candidate].text));
+    }
   }
   for (JudgedSpan& j : asked) {
     const SpanCandidate& candidate = candidates[j.candidate];

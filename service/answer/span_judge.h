@@ -6,7 +6,8 @@
 // Shapes:  every candidate once, best first; the reader was asked of the first kJudgedCandidates only.
 // Threads: one call at a time on a model.
 // Errors:  those of the model; kCancelled.
-// Cost:    about a dozen prefills of 20 to 100 tokens: what begins with the packed passages finds them in the cache.
+// Cost:    five prefills of 20 to 100 tokens, seven more where the weights use them or all features are wanted: what begins with
+//          the packed passages finds them in the cache.
 #pragma once
 
 #include <functional>
@@ -30,6 +31,7 @@ struct SpanJudging {
   std::span<const int32_t> prompt;            // the one the candidates were found with
   const CancelToken* cancel = nullptr;
   std::function<void(int64_t done)> progress; // candidates judged
+  bool all_features = false;                  // also those that the shipped weights do not use
 };
 
 struct JudgedSpan {
