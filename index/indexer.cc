@@ -81,15 +81,15 @@ absl::StatusOr<Parts> PartsOf(const DocumentStore& store, std::string_view colle
   return parts;
 }
 
-// Marks the touched documents of an older segment dead. False where all of its documents are dead now.
-absl::StatusOr<bool> BuryDocuments(DataDirectory& dir, std::string_view collection, uint64_t generation,
-                                   const std::vector<std::string>& touched, OpenSegment& segment, int64_t* newly_dead) {
-  const int64_t before = segment.deleted.count();
-  for (const std::string& id : touched) {
-    const int32_t document = segment.documents->FindDocument(id);
-    if (document >= 0 && !segment.deleted.Contains(document)) segment.deleted.Add(document);
-  }
-  const int64_t died = segment.deleted.count() - before;
+void MarkDead(OpenSegment& segment, std::string_view id) {
+  const int32_t document = segment.documents->FindDocument(id);
+  if (document >= 0 && !segment.deleted.Contains(document)) segment.deleted.Add(document);
+}
+
+// Writes which documents of an older segment are dead. False where all of them are now.
+absl::StatusOr<bool> BuryDocuments(DataDirectory& dir, std::string_view collection, uint64_t generation, OpenSegment& segment,
+                                   int64_t* newly_dead) {
+  const int64_t died = segment.deleted.count() - segment.entry.num_deleted;
   *newly_dead += died;
   if (segment.deleted.count() == segment.entry.num_documents) return false;
   if (died == 0) return true;
@@ -153,21 +153,20 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
   ASSIGN_OR_RETURN(const Parts parts, PartsOf(store, collection, options));
   IndexReport report;
 
-  std::vector<std::string> touched, alive;
-  uint64_t seen_seq = state.indexed_seq;
+  // Counted first, then gone through: their ids are never held, there may be more than memory holds.
+  int64_t touched = 0, alive = 0;
   RETURN_IF_ERROR(store.ScanChanges(collection, state.indexed_seq, [&](const Change& change) {
-    touched.push_back(change.id);
-    if (!change.deleted) alive.push_back(change.id);
-    seen_seq = std::max(seen_seq, change.seq);
+    ++touched;
+    alive += change.deleted ? 0 : 1;
     return absl::OkStatus();
   }));
-  if (touched.empty() && state.generation > 0) {
+  if (touched == 0 && state.generation > 0) {
     report.generation = state.generation;
     report.indexed_seq = state.indexed_seq;
     report.seconds = Since(start);
     return report;
   }
-  if (!state.segments.empty() && !alive.empty()) {
+  if (!state.segments.empty() && alive > 0) {
     if (state.settings.value("analyzer_version", std::string()) != parts.analyzer->name()) {
       return FailedPrecondition("collection '", collection, "' was indexed with analyzer ", state.settings.value("analyzer_version", std::string("?")),
                                 ", this is ", parts.analyzer->name(), "; `lectern index build` indexes it anew");
@@ -203,19 +202,24 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
   CollectionState next = state;
   next.generation = state.generation + 1;
   next.segments.clear();
+  SegmentBuilder builder(dir, std::string(collection), *parts.analyzer, *parts.chunker, parts.settings.schema, options);
+  uint64_t seen_seq = state.indexed_seq;
+  RETURN_IF_ERROR(store.ScanChanges(collection, state.indexed_seq, [&](const Change& change) -> absl::Status {
+    seen_seq = std::max(seen_seq, change.seq);
+    for (OpenSegment& segment : older) MarkDead(segment, change.id);
+    if (!change.deleted) {
+      ASSIGN_OR_RETURN(const StoredDocument stored, store.Get(collection, change.id));
+      RETURN_IF_ERROR(builder.Add(stored, nullptr));
+      Report(options, "index", builder.documents(), alive);
+    }
+    return CheckCancel(options.cancel);
+  }));
+  ASSIGN_OR_RETURN(std::vector<SegmentEntry> fresh, builder.Finish());
   for (OpenSegment& segment : older) {
-    ASSIGN_OR_RETURN(const bool keep, BuryDocuments(dir, collection, next.generation, touched, segment, &report.deleted));
+    ASSIGN_OR_RETURN(const bool keep, BuryDocuments(dir, collection, next.generation, segment, &report.deleted));
     if (keep) next.segments.push_back(segment.entry);
   }
   older.clear();
-
-  SegmentBuilder builder(dir, std::string(collection), *parts.analyzer, *parts.chunker, parts.settings.schema, options);
-  for (size_t i = 0; i < alive.size(); ++i) {
-    ASSIGN_OR_RETURN(const StoredDocument stored, store.Get(collection, alive[i]));
-    RETURN_IF_ERROR(builder.Add(stored, nullptr));
-    Report(options, "index", static_cast<int64_t>(i) + 1, static_cast<int64_t>(alive.size()));
-  }
-  ASSIGN_OR_RETURN(std::vector<SegmentEntry> fresh, builder.Finish());
   const bool first = state.segments.empty();
   for (SegmentEntry& entry : fresh) next.segments.push_back(std::move(entry));
   next.indexed_seq = seen_seq;

@@ -74,6 +74,9 @@ class RejectsFile {
   int64_t bytes_ = 0;
 };
 
+// By its name: positions in such a file are not bytes on disk.
+bool IsPacked(std::string_view path) { return path.ends_with(".gz") || path.ends_with(".zst") || path.ends_with(".xz"); }
+
 // Where an ingest of the same inputs goes on: behind which record of which file.
 struct Cursor {
   size_t file = 0;
@@ -82,7 +85,8 @@ struct Cursor {
 
 class IngestRun {
  public:
-  IngestRun(DocumentStore& store, std::string_view collection, const IngestOptions& options)
+  // No store: a dry run into a collection that does not exist yet.
+  IngestRun(DocumentStore* store, std::string_view collection, const IngestOptions& options)
       : store_(store), collection_(collection), options_(options), rejects_(options.dry_run ? "" : options.rejects_path) {}
 
   absl::StatusOr<IngestReport> Run(const std::vector<std::string>& inputs);
@@ -100,7 +104,7 @@ class IngestRun {
   absl::StatusOr<std::optional<std::string>> Existing(const std::string& id);
   void CountId(std::string_view id);
 
-  DocumentStore& store_;
+  DocumentStore* const store_;
   const std::string collection_;
   const IngestOptions& options_;
   IngestReport report_;
@@ -117,6 +121,7 @@ class IngestRun {
   absl::flat_hash_set<uint64_t> seen_ids_;
   Clock::time_point cursor_saved_ = Clock::now();
   IngestProgress progress_;
+  int64_t bytes_before_ = 0;             // of the files read whole
 };
 
 absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
@@ -125,17 +130,19 @@ absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
     return InvalidArgument("--shard must be i/n with i in 0..n-1, got ", options_.shard, "/", options_.num_shards);
   }
   if (options_.batch_documents < 1 || options_.batch_bytes < 1) return InvalidArgument("a batch must hold at least one document and one byte");
-  auto settings = LoadCollection(store_, collection_);
+  absl::StatusOr<CollectionSettings> settings = NotFound("no store");
+  if (store_ != nullptr) settings = LoadCollection(*store_, collection_);
   if (settings.ok()) {
     settings_ = *std::move(settings);
   } else if (settings.status().code() != absl::StatusCode::kNotFound) {
     return settings.status();
   } else {
     report_.created_collection = true;
+    settings_ = options_.new_collection;
     // The inputs are looked at first: a mistyped name must not leave an empty collection behind.
   }
   ASSIGN_OR_RETURN(inputs_, ExpandInputs(inputs, options_.format));
-  if (report_.created_collection && !options_.dry_run) RETURN_IF_ERROR(SaveCollection(store_, collection_, settings_));
+  if (report_.created_collection && !options_.dry_run) RETURN_IF_ERROR(SaveCollection(*store_, collection_, settings_));
 
   uint64_t identity = 0;
   for (const InputFile& file : inputs_.files) {
@@ -154,7 +161,8 @@ absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
 }
 
 absl::Status IngestRun::Resume() {
-  ASSIGN_OR_RETURN(const std::optional<Json> saved, store_.GetMeta(cursor_key_));
+  if (store_ == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::optional<Json> saved, store_->GetMeta(cursor_key_));
   if (!saved) {
     report_.notes.push_back("no interrupted run of these inputs was found; reading from the start");
     return absl::OkStatus();
@@ -185,7 +193,7 @@ absl::Status IngestRun::SaveCursor() {
                       {"records", report_.resumed_records + report_.records},
                       {"rejects_bytes", rejects_.bytes()}};
   cursor_saved_ = Clock::now();
-  return store_.PutMeta(cursor_key_, value);
+  return store_->PutMeta(cursor_key_, value);
 }
 
 absl::Status IngestRun::Commit(bool save_cursor) {
@@ -196,10 +204,10 @@ absl::Status IngestRun::Commit(bool save_cursor) {
   }
   if (batch_.size() > 0) {
     if (schema_grew_) {
-      RETURN_IF_ERROR(SaveCollection(store_, collection_, settings_));   // before the documents that need it
+      RETURN_IF_ERROR(SaveCollection(*store_, collection_, settings_));   // before the documents that need it
       schema_grew_ = false;
     }
-    ASSIGN_OR_RETURN(report_.durable_seq, store_.Commit(batch_));
+    ASSIGN_OR_RETURN(report_.durable_seq, store_->Commit(batch_));
     batch_.Clear();
     batch_ids_.clear();
     committed_ = at_;
@@ -234,7 +242,7 @@ void IngestRun::CountId(std::string_view id) {
 
 absl::StatusOr<std::optional<std::string>> IngestRun::Existing(const std::string& id) {
   if (report_.created_collection && options_.dry_run) return std::optional<std::string>();
-  return store_.SourceSha256(collection_, id);
+  return store_->SourceSha256(collection_, id);
 }
 
 absl::Status IngestRun::TakeDelete(Record& record) {
@@ -287,8 +295,8 @@ absl::Status IngestRun::TakeRecord(Item& item) {
 
 absl::Status IngestRun::Take(QueuedItem next) {
   if (next.file_end) {
-    progress_.bytes = 0;
-    for (size_t i = 0; i <= next.file; ++i) progress_.bytes += file_sizes_[i];
+    bytes_before_ += file_sizes_[next.file];
+    progress_.bytes = bytes_before_;
     if (next.file + 1 < inputs_.files.size()) at_ = {next.file + 1, 0, 1};
     return absl::OkStatus();
   }
@@ -297,7 +305,8 @@ absl::Status IngestRun::Take(QueuedItem next) {
   if (next.item.record) RETURN_IF_ERROR(TakeRecord(next.item));
   else RETURN_IF_ERROR(Rejected(std::move(next.item)));
   at_ = behind;
-  if (batch_.size() >= options_.batch_documents || batch_.bytes() >= std::min(options_.batch_bytes, options_.memory_bytes / 8)) RETURN_IF_ERROR(Commit(false));
+  if (!IsPacked(inputs_.files[next.file].path)) progress_.bytes = bytes_before_ + std::min(at_.byte, file_sizes_[next.file]);
+  if (batch_.size() >= options_.batch_documents || batch_.bytes() >= std::min(options_.batch_bytes, options_.memory_bytes / 16)) RETURN_IF_ERROR(Commit(false));
   ++progress_.records;
   if (options_.on_progress && progress_.records % 256 == 0) options_.on_progress(progress_);
   return absl::OkStatus();
@@ -310,10 +319,10 @@ absl::Status IngestRun::ReadAll() {
   reading.max_record_bytes = std::min(kMaxRecordBytes, options_.memory_bytes / 16);
   reading.start_byte = start_.byte;
   reading.start_line = start_.line;
-  RecordQueue queue(inputs_.files, start_.file, reading, options_.memory_bytes / 8);
+  RecordQueue queue(inputs_.files, start_.file, reading, options_.memory_bytes / 16);
   while (true) {
     RETURN_IF_ERROR(CheckCancel(options_.cancel));
-    ASSIGN_OR_RETURN(std::optional<QueuedItem> next, queue.Pop());
+    ASSIGN_OR_RETURN(std::optional<QueuedItem> next, queue.Pop(options_.cancel));
     if (!next) return absl::OkStatus();
     RETURN_IF_ERROR(Take(*std::move(next)));
   }
@@ -323,6 +332,7 @@ absl::StatusOr<IngestReport> IngestRun::Run(const std::vector<std::string>& inpu
   RETURN_IF_ERROR(Prepare(inputs));
   if (options_.resume) RETURN_IF_ERROR(Resume());
   at_ = committed_ = start_;
+  for (size_t i = 0; i < start_.file; ++i) bytes_before_ += file_sizes_[i];
   if (start_.file == 0 && start_.byte == 0) {
     for (Item& item : inputs_.rejects) RETURN_IF_ERROR(Rejected(std::move(item)));
   }
@@ -333,9 +343,9 @@ absl::StatusOr<IngestReport> IngestRun::Run(const std::vector<std::string>& inpu
   if (!store_failed) RETURN_IF_ERROR(Commit(!read.ok()));
   RETURN_IF_ERROR(read);
   if (!options_.dry_run) {
-    if (schema_grew_) RETURN_IF_ERROR(SaveCollection(store_, collection_, settings_));
+    if (schema_grew_) RETURN_IF_ERROR(SaveCollection(*store_, collection_, settings_));
     RETURN_IF_ERROR(rejects_.Flush());
-    RETURN_IF_ERROR(store_.DeleteMeta(cursor_key_));
+    RETURN_IF_ERROR(store_->DeleteMeta(cursor_key_));
   }
   if (options_.on_progress) options_.on_progress(progress_);
   if (!report_.repeated_ids_exact) report_.notes.push_back("more ids than --memory lets be counted: repeated ids beyond them are not in repeated_ids");
@@ -357,7 +367,13 @@ int64_t ShardOf(std::string_view id, int64_t num_shards) { return static_cast<in
 absl::StatusOr<IngestReport> Ingest(DocumentStore& store, std::string_view collection, const std::vector<std::string>& inputs,
                                     const IngestOptions& options) {
   RETURN_IF_ERROR(CheckCollectionName(collection));
-  return IngestRun(store, collection, options).Run(inputs);
+  return IngestRun(&store, collection, options).Run(inputs);
+}
+
+absl::StatusOr<IngestReport> TryIngest(std::string_view collection, const std::vector<std::string>& inputs, const IngestOptions& options) {
+  RETURN_IF_ERROR(CheckCollectionName(collection));
+  if (!options.dry_run) return InvalidArgument("without a store an ingest can only be tried");
+  return IngestRun(nullptr, collection, options).Run(inputs);
 }
 
 }  // namespace lectern::index

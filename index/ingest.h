@@ -10,7 +10,8 @@
 // Errors:  kInvalidArgument (options, schema), kAlreadyExists (on_conflict = fail: which id, file and line),
 //          kResourceExhausted (more than max_rejects; disk full), kCancelled; what was committed stays, and `resume`
 //          goes on behind it. Bad records are no error: they go to the rejects file, and into the report.
-// Cost:    memory stays under memory_bytes whatever the input: a quarter for records under way, a quarter for one batch.
+// Cost:    memory stays under memory_bytes whatever the input: a sixteenth for records under way, a sixteenth for one batch
+//          and as much again for its encoded form; the store's share is the caller's to set (service/engine.cc).
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ enum class OnConflict { kReplace, kSkip, kFail };
 absl::StatusOr<OnConflict> ParseOnConflict(std::string_view name);   // replace, skip, fail
 
 struct IngestProgress {
-  int64_t records = 0, bytes = 0, total_bytes = 0;   // bytes as stored on disk; total 0 where unknown (standard input)
+  int64_t records = 0;
+  int64_t bytes = 0, total_bytes = 0;   // as stored on disk (a packed file's count once it is read); 0 where unknown
 };
 
 struct IngestOptions {
@@ -44,6 +46,7 @@ struct IngestOptions {
   int64_t max_rejects = -1;            // below 0: any number
   bool resume = false;                 // go on behind what an earlier, interrupted run of the same inputs committed
   bool dry_run = false;                // read and check, commit nothing
+  CollectionSettings new_collection;   // of the collection, where it is made
   int64_t shard = 0, num_shards = 1;   // keep only the ids with ShardOf(id, n) == shard
   const CancelToken* cancel = nullptr;
   std::function<void(uint64_t durable_seq)> on_commit;      // after each commit, from the calling thread
@@ -66,6 +69,9 @@ struct IngestReport {
 
 absl::StatusOr<IngestReport> Ingest(DocumentStore& store, std::string_view collection,
                                     const std::vector<std::string>& inputs, const IngestOptions& options);
+// What Ingest into a new collection would do, without a store. REQUIRES: options.dry_run.
+absl::StatusOr<IngestReport> TryIngest(std::string_view collection, const std::vector<std::string>& inputs,
+                                       const IngestOptions& options);
 
 int64_t ShardOf(std::string_view id, int64_t num_shards);    // XXH3 of the id, modulo
 

@@ -1,5 +1,6 @@
 #include "index/record_queue.h"
 
+#include "absl/time/time.h"
 #include "base/file.h"
 
 namespace lectern::index {
@@ -16,8 +17,13 @@ int64_t DocumentBytes(const Document& document) {
   return static_cast<int64_t>(bytes);
 }
 
+static ReaderOptions Stoppable(ReaderOptions options, const CancelToken* stop) {
+  options.cancel = stop;
+  return options;
+}
+
 RecordQueue::RecordQueue(std::vector<InputFile> files, size_t first_file, const ReaderOptions& options, int64_t max_bytes)
-    : files_(std::move(files)), first_file_(first_file), options_(options), max_bytes_(max_bytes) {
+    : files_(std::move(files)), first_file_(first_file), options_(Stoppable(options, &stop_)), max_bytes_(max_bytes) {
   thread_ = std::thread([this] { Read(); });
 }
 
@@ -26,13 +32,14 @@ RecordQueue::~RecordQueue() {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
   }
+  stop_.Cancel();
   thread_.join();
 }
 
-absl::StatusOr<std::optional<QueuedItem>> RecordQueue::Pop() {
+absl::StatusOr<std::optional<QueuedItem>> RecordQueue::Pop(const CancelToken* cancel) {
   absl::MutexLock lock(&mutex_);
   const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !items_.empty() || done_; };
-  mutex_.Await(absl::Condition(&ready));
+  while (!mutex_.AwaitWithTimeout(absl::Condition(&ready), absl::Milliseconds(50))) RETURN_IF_ERROR(CheckCancel(cancel));
   if (items_.empty()) {
     RETURN_IF_ERROR(status_);
     return std::nullopt;

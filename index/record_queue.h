@@ -18,6 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "base/cancel.h"
 #include "base/status.h"
 #include "index/readers/reader.h"
 
@@ -35,7 +36,8 @@ class RecordQueue {
   // Reading begins at files[first_file], there at options.start_byte; later files from their start.
   RecordQueue(std::vector<InputFile> files, size_t first_file, const ReaderOptions& options, int64_t max_bytes);
   ~RecordQueue();
-  absl::StatusOr<std::optional<QueuedItem>> Pop();   // nullopt: everything was read
+  // nullopt: everything was read. kCancelled or kDeadlineExceeded where the wait for an item was cancelled.
+  absl::StatusOr<std::optional<QueuedItem>> Pop(const CancelToken* cancel = nullptr);
 
  private:
   void Read();
@@ -44,6 +46,7 @@ class RecordQueue {
 
   const std::vector<InputFile> files_;
   const size_t first_file_;
+  CancelToken stop_;          // ends a wait for standard input
   const ReaderOptions options_;
   const int64_t max_bytes_;
   absl::Mutex mutex_;

@@ -1,5 +1,7 @@
 #include "service/engine.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 
 namespace lectern::service {
@@ -20,8 +22,12 @@ ThreadPool& Engine::pool() {
 absl::StatusOr<Writer> Engine::OpenWriter() const {
   Writer writer;
   ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForWriting(data_dir_));
+  // The store's own memory comes out of what ingest and index building may use: an eighth for its two write buffers, a
+  // sixteenth for its cache.
+  const int64_t share = config_.Int("index.memory_bytes") / 16;
   index::StoreOptions options;
-  options.cache_bytes = config_.Int("storage.cache_bytes");
+  options.cache_bytes = std::min(config_.Int("storage.cache_bytes"), share);
+  options.write_buffer_bytes = std::clamp(share, int64_t{1} << 20, options.write_buffer_bytes);
   ASSIGN_OR_RETURN(writer.store, index::DocumentStore::Open(data_dir_ + "/store", options));
   return writer;
 }

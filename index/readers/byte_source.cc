@@ -1,6 +1,7 @@
 #include "index/readers/byte_source.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,15 +15,24 @@ namespace lectern::index {
 namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
+constexpr int kPollMs = 50;   // how soon a wait for standard input notices that it was cancelled
 
 class FileStream : public RawStream {
  public:
-  FileStream(int fd, bool owned, std::string path) : fd_(fd), owned_(owned), path_(std::move(path)) {}
+  FileStream(int fd, bool owned, std::string path, const CancelToken* cancel)
+      : fd_(fd), owned_(owned), path_(std::move(path)), cancel_(cancel) {}
   ~FileStream() override {
     if (owned_) ::close(fd_);
   }
   absl::StatusOr<size_t> Read(char* buffer, size_t size) override {
     while (true) {
+      if (!owned_ && cancel_ != nullptr) {   // a pipe may stay silent for hours
+        pollfd wait{fd_, POLLIN, 0};
+        if (::poll(&wait, 1, kPollMs) == 0) {
+          RETURN_IF_ERROR(CheckCancel(cancel_));
+          continue;
+        }
+      }
       const ssize_t got = ::read(fd_, buffer, size);
       if (got >= 0) return static_cast<size_t>(got);
       if (errno != EINTR) return ErrnoStatus(errno, "cannot read", path_);
@@ -34,20 +44,21 @@ class FileStream : public RawStream {
   int fd_;
   bool owned_;
   std::string path_;
+  const CancelToken* cancel_;
 };
 
 }  // namespace
 
 ByteSource::ByteSource(std::unique_ptr<RawStream> stream) : stream_(std::move(stream)) {}
 
-absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& path, const CancelToken* cancel) {
   std::unique_ptr<RawStream> raw;
   if (path == "-") {
-    raw = std::make_unique<FileStream>(STDIN_FILENO, false, "standard input");
+    raw = std::make_unique<FileStream>(STDIN_FILENO, false, "standard input", cancel);
   } else {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
-    raw = std::make_unique<FileStream>(fd, true, path);
+    raw = std::make_unique<FileStream>(fd, true, path, cancel);
     struct stat info {};
     if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) return InvalidArgument(path, " is a folder");
   }

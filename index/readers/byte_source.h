@@ -6,7 +6,7 @@
 //
 // Shapes:  positions count unpacked bytes from 0, lines from 1. A line goes without its '\n'; a '\r' stays.
 // Threads: one.
-// Errors:  status() after false: kUnavailable (reading), kDataLoss (packed data damaged or cut off, with the byte).
+// Errors:  status() after false: kUnavailable (reading), kCancelled, kDataLoss (packed data damaged or cut off, with the byte).
 // Cost:    one buffer of 256 KiB and the unpacker's state; a longer line is passed over, its length counted.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/status.h"
 
 namespace lectern::index {
@@ -30,7 +31,8 @@ class RawStream {
 
 class ByteSource {
  public:
-  static absl::StatusOr<std::unique_ptr<ByteSource>> Open(const std::string& path);   // "-": standard input
+  // "-": standard input, whose silence `cancel` ends.
+  static absl::StatusOr<std::unique_ptr<ByteSource>> Open(const std::string& path, const CancelToken* cancel = nullptr);
   explicit ByteSource(std::unique_ptr<RawStream> stream);   // of unpacked bytes
 
   struct Line {

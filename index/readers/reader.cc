@@ -181,7 +181,7 @@ absl::StatusOr<ExpandedInputs> ExpandInputs(const std::vector<std::string>& inpu
 }
 
 absl::StatusOr<std::unique_ptr<Reader>> OpenReader(const InputFile& file, const ReaderOptions& options) {
-  ASSIGN_OR_RETURN(auto source, ByteSource::Open(file.path));
+  ASSIGN_OR_RETURN(auto source, ByteSource::Open(file.path, options.cancel));
   const bool skips_itself = IsWholeFile(file.format) || file.format == Format::kCsv || file.format == Format::kTsv;
   if (options.start_byte > 0 && !skips_itself) {
     RETURN_IF_ERROR(source->Skip(options.start_byte));

@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/status.h"
 #include "index/document.h"
 
@@ -36,6 +37,7 @@ struct ReaderOptions {
   int max_json_depth = 32;
   int64_t start_byte = 0;   // of the unpacked input, where an earlier run stopped; a record must begin there
   int64_t start_line = 1;
+  const CancelToken* cancel = nullptr;   // ends a wait for standard input
 };
 
 struct InputFile {
