@@ -154,6 +154,7 @@ const Config::Value& Config::Get(std::string_view key) const {
   return it->second;
 }
 const std::string& Config::String(std::string_view key) const { return Get(key).text; }
+const std::string& Config::Text(std::string_view key) const { return Get(key).text; }
 const std::string& Config::Origin(std::string_view key) const { return Get(key).origin; }
 bool Config::Bool(std::string_view key) const { return Get(key).text == "true"; }
 double Config::Number(std::string_view key) const { return *ParseNumber(Get(key).text); }

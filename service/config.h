@@ -46,6 +46,7 @@ class Config {
   int64_t Int(std::string_view key) const;      // also kBytes
   double Number(std::string_view key) const;
   bool Bool(std::string_view key) const;
+  const std::string& Text(std::string_view key) const;     // of any type, as it was written
   const std::string& Origin(std::string_view key) const;   // "default", "file PATH", "environment NAME", "flag"
   std::string ToToml(bool with_origin) const;
   Json ToJson(bool with_origin) const;

@@ -1,9 +1,17 @@
 #include "service/indexing.h"
 
 #include "base/file.h"
+#include "index/analyzer.h"
+#include "index/chunker.h"
 
 namespace lectern::service {
 namespace {
+
+absl::Status CheckAnn(const std::string& kind, std::string_view name) {
+  if (kind == "ivfpq") return NotSupported(name, " ivfpq is not part of this build; flat and hnsw are");
+  if (kind != "flat" && kind != "hnsw") return InvalidArgument(name, " must be flat or hnsw, got '", kind, "'");
+  return absl::OkStatus();
+}
 
 absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& writer, std::string_view collection,
                                                const std::string& ann, const IndexHooks& hooks) {
@@ -13,10 +21,7 @@ absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& wri
   options.cancel = hooks.cancel;
   options.progress = hooks.progress;
   const std::string& kind = ann.empty() ? settings.ann : ann;
-  if (kind != "flat" && kind != "hnsw") {
-    if (kind == "ivfpq") return NotSupported("--ann ivfpq is not part of this build; flat and hnsw are");
-    return InvalidArgument("--ann must be flat or hnsw, got '", kind, "'");
-  }
+  RETURN_IF_ERROR(CheckAnn(kind, "--ann"));
   options.dense.kind = kind == "hnsw" ? index::DenseKind::kHnsw : index::DenseKind::kFlat;
   options.pool = &engine.pool();
   std::string why;
@@ -44,6 +49,10 @@ absl::StatusOr<index::CollectionSettings> NewCollectionSettings(const Config& co
   settings.chunking.overlap = settings.chunking.tokens == 0 ? 0 : config.Int("index.chunk_overlap");
   settings.ann = config.String("index.ann");
   settings.embed_model = config.String("models.embed");
+  // Refused now, not at the first indexing.
+  RETURN_IF_ERROR(index::Analyzer::Named(settings.analyzer).status());
+  RETURN_IF_ERROR(index::Chunker::Create(settings.chunking, nullptr).status());
+  RETURN_IF_ERROR(CheckAnn(settings.ann, "index.ann"));
   if (!schema_file.empty()) {
     ASSIGN_OR_RETURN(const std::string toml, ReadFile(schema_file));
     auto schema = index::Schema::FromToml(toml);

@@ -12,6 +12,19 @@ namespace {
 // Commands of the public surface that this build does not have: named, so that nobody wonders.
 constexpr const char* kNotInThisBuild[] = {"serve", "route", "snapshot", "export", "keys", "bench", "man"};
 
+// What flags leave open, the settings log.level and log.format say.
+absl::Status TakeLogging(const service::Config& config, GlobalFlags& flags) {
+  flags.log_level = config.String("log.level");
+  if (flags.log_format.empty()) flags.log_format = config.String("log.format");
+  if (flags.log_level != "error" && flags.log_level != "warn" && flags.log_level != "info" && flags.log_level != "debug") {
+    return InvalidArgument("log.level must be error, warn, info or debug, got '", flags.log_level, "'");
+  }
+  if (flags.log_format != "text" && flags.log_format != "json") {
+    return InvalidArgument("log.format must be text or json, got '", flags.log_format, "'");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 CLI::App* Registry::Add(const std::string& name, const std::string& help, Command run, CLI::App* parent) {
@@ -40,9 +53,9 @@ int Main(int argc, char** argv) {
   app.add_option("--data", flags.data, "data directory")->envname("LECTERN_DATA")->capture_default_str();
   app.add_option("--config", flags.config_file, "TOML file of settings (see `lectern config schema`)");
   app.add_flag("--json", flags.json, "one JSON object, or one a line, on stdout");
-  app.add_flag("-q,--quiet", flags.quiet, "no notes and no progress");
-  app.add_flag("-v,--verbose", flags.verbose, "more detail; may be repeated");
-  app.add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  app.add_flag("-q,--quiet", flags.quiet, "no notes and no progress; warnings stay");
+  app.add_flag("-v,--verbose", flags.verbose, "more detail on stderr");
+  app.add_option("--log-format", flags.log_format, "lines on stderr: text or json")->check(CLI::IsMember({"text", "json"}));
   app.add_option("--color", flags.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
   app.add_flag("--no-progress", flags.no_progress, "no progress bar and no progress lines")->envname("LECTERN_NO_PROGRESS");
   app.add_flag("-y,--yes", flags.yes, "do not ask");
@@ -62,7 +75,7 @@ int Main(int argc, char** argv) {
   for (const char* name : kNotInThisBuild) {
     registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> {
       return NotSupported("`lectern ", name, "` is not part of this build");
-    })->group("")->allow_extras();
+    })->group("")->fallthrough(false)->prefix_command();
   }
 
   try {
@@ -86,9 +99,11 @@ int Main(int argc, char** argv) {
   }
   auto config = service::Config::Load({.file = flags.config_file, .overrides = context.overrides});
   if (!config.ok()) return terminal.Fail(config.status());
+  if (absl::Status logging = TakeLogging(*config, flags); !logging.ok()) return terminal.Fail(logging);
+  context.terminal = std::make_unique<Terminal>(flags);   // now as the settings say
   context.engine = std::make_unique<service::Engine>(flags.data, *std::move(config));
   const absl::StatusOr<int> result = chosen(context);
-  return result.ok() ? *result : terminal.Fail(result.status());
+  return result.ok() ? *result : context.terminal->Fail(result.status());
 }
 
 }  // namespace lectern::cli

@@ -22,7 +22,8 @@ absl::StatusOr<int> Init(Context& context, const Args& args) {
   service::Engine engine(args.dir, context.config());
   const bool existed = index::DataDirectory::LooksLikeOne(args.dir);
   RETURN_IF_ERROR(engine.OpenWriter().status());
-  context.terminal->Note(existed ? args.dir + " is a data directory already" : "made the data directory " + args.dir);
+  context.terminal->Result({{"data_dir", args.dir}, {"created", !existed}},
+                           existed ? args.dir + " is a data directory already" : "made the data directory " + args.dir);
   return kOk;
 }
 
@@ -31,8 +32,7 @@ absl::StatusOr<int> Create(Context& context, const Args& args) {
   if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("collection '", args.name, "' is there already");
   ASSIGN_OR_RETURN(const auto settings, service::NewCollectionSettings(context.config(), args.schema_file));
   RETURN_IF_ERROR(index::SaveCollection(*writer.store, args.name, settings));
-  if (context.flags.json) context.terminal->Json({{"name", args.name}, {"settings", settings.ToJson()}});
-  else context.terminal->Line("created collection " + args.name);
+  context.terminal->Result({{"name", args.name}, {"settings", settings.ToJson()}}, "created collection " + args.name);
   return kOk;
 }
 
@@ -78,14 +78,16 @@ absl::StatusOr<int> Drop(Context& context, const Args& args) {
   RETURN_IF_ERROR(index::LoadCollection(*writer.store, args.name).status());
   ASSIGN_OR_RETURN(const int64_t documents, writer.store->CountDocuments(args.name));
   if (args.dry_run) {
-    context.terminal->Line(internal::Concat("would drop collection ", args.name, " with ", documents, " documents"));
+    context.terminal->Result({{"name", args.name}, {"documents", documents}, {"dry_run", true}},
+                             internal::Concat("would drop collection ", args.name, " with ", documents, " documents"));
     return kOk;
   }
   if (!context.flags.yes) return InvalidArgument("dropping ", args.name, " with ", documents, " documents cannot be undone: say --yes, or look first with --dry-run");
   // The published state goes first: a search never sees an index whose documents are gone.
   RETURN_IF_ERROR(writer.directory->PublishDrop(args.name));
   RETURN_IF_ERROR(index::RemoveCollection(*writer.store, args.name));
-  context.terminal->Note(internal::Concat("dropped collection ", args.name, " with ", documents, " documents"));
+  context.terminal->Result({{"name", args.name}, {"documents", documents}, {"dry_run", false}},
+                           internal::Concat("dropped collection ", args.name, " with ", documents, " documents"));
   return kOk;
 }
 
@@ -94,7 +96,7 @@ absl::StatusOr<int> Alias(Context& context, const Args& args) {
   RETURN_IF_ERROR(index::LoadCollection(*writer.store, args.target).status());
   if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("'", args.name, "' is a collection; an alias needs a name of its own");
   RETURN_IF_ERROR(writer.directory->PublishAlias(args.name, args.target));
-  context.terminal->Note(args.name + " now means " + args.target);
+  context.terminal->Result({{"alias", args.name}, {"collection", args.target}}, args.name + " now means " + args.target);
   return kOk;
 }
 
@@ -148,7 +150,7 @@ absl::StatusOr<int> Delete(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
   RETURN_IF_ERROR(writer.store->Get(name, args.id).status());
   if (args.dry_run) {
-    context.terminal->Line("would delete " + args.id);
+    context.terminal->Result({{"id", args.id}, {"dry_run", true}}, "would delete " + args.id);
     return kOk;
   }
   index::WriteBatch batch;
@@ -156,8 +158,7 @@ absl::StatusOr<int> Delete(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(const uint64_t seq, writer.store->Commit(batch));
   // Published at once: a deleted document never surfaces again.
   RETURN_IF_ERROR(service::UpdateIndexNow(*context.engine, writer, name, {}).status());
-  if (context.flags.json) context.terminal->Json({{"durable_seq", seq}, {"deleted", args.id}});
-  else context.terminal->Note("deleted " + args.id);
+  context.terminal->Result({{"durable_seq", seq}, {"deleted", args.id}}, "deleted " + args.id);
   return kOk;
 }
 

@@ -1,6 +1,7 @@
 // ingest and index.
 #include <algorithm>
 
+#include "base/file.h"
 #include "index/ingest.h"
 #include "service/cli/app.h"
 #include "service/indexing.h"
@@ -9,7 +10,7 @@ namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string collection, format = "auto", on_conflict = "replace", shard, ann, memory, rejects, only, device;
+  std::string collection, format = "auto", on_conflict = "replace", shard, ann, rejects, only, device = "cpu";
   std::vector<std::string> inputs;
   index::IngestOptions options;
   bool no_index = false, dry_run = false, resume = false;
@@ -38,11 +39,8 @@ Json ReportJson(const index::IndexReport& r) {
 }
 
 void Tell(const Terminal& terminal, const index::IndexReport& r, std::string_view what) {
-  if (terminal.json()) {
-    terminal.Json({{"index", ReportJson(r)}});
-    return;
-  }
-  terminal.Line(internal::Concat(what, " ", r.documents, " documents, ", r.chunks, " chunks",
+  for (const std::string& note : r.notes) terminal.Note(note);
+  terminal.Result({{"index", ReportJson(r)}}, internal::Concat(what, " ", r.documents, " documents, ", r.chunks, " chunks",
                                  r.deleted > 0 ? internal::Concat(", ", r.deleted, " removed") : "", " as generation ", r.generation,
                                  " in ", Seconds(r.seconds), r.encode_seconds > 0 ? " (" + Seconds(r.encode_seconds) + " encoding)" : ""));
 }
@@ -61,9 +59,17 @@ absl::Status ParseShard(const std::string& text, index::IngestOptions& options) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> Ingest(Context& context, Args& args) {
-  const Terminal& terminal = *context.terminal;
-  index::IngestOptions& options = args.options;
+// Stopped by a signal or by --timeout, with something left to go on with.
+bool WasStopped(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kCancelled || status.code() == absl::StatusCode::kDeadlineExceeded;
+}
+int Resumable(const Terminal& terminal, const absl::Status& status, std::string_view how) {
+  terminal.Warn(how);
+  return terminal.Fail(status, kCancelledResumable);
+}
+
+absl::StatusOr<index::IngestOptions> OptionsOf(const Context& context, const Args& args) {
+  index::IngestOptions options = args.options;
   ASSIGN_OR_RETURN(options.format, index::ParseFormat(args.format));
   ASSIGN_OR_RETURN(options.on_conflict, index::ParseOnConflict(args.on_conflict));
   RETURN_IF_ERROR(ParseShard(args.shard, options));
@@ -72,37 +78,32 @@ absl::StatusOr<int> Ingest(Context& context, Args& args) {
   options.resume = args.resume;
   options.dry_run = args.dry_run;
   options.cancel = &InterruptToken();
+  ASSIGN_OR_RETURN(options.new_collection, service::NewCollectionSettings(context.config(), ""));
+  return options;
+}
 
-  RETURN_IF_ERROR(index::CheckCollectionName(args.collection));
-  const bool new_directory = !index::DataDirectory::LooksLikeOne(context.engine->data_dir());
-  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
-  if (new_directory) terminal.Note("made the data directory " + context.engine->data_dir());
-  auto settings = index::LoadCollection(*writer.store, args.collection);
-  if (settings.status().code() == absl::StatusCode::kNotFound) {
-    ASSIGN_OR_RETURN(const auto fresh, service::NewCollectionSettings(context.config(), ""));
-    RETURN_IF_ERROR(index::SaveCollection(*writer.store, args.collection, fresh));
-    terminal.Note("made the collection " + args.collection);
-  } else {
-    RETURN_IF_ERROR(settings.status());
-    for (const char* key : {"index.chunk_tokens", "index.chunk_overlap", "index.analyzer"}) {
-      if (context.config().Origin(key) == "flag") {
-        return InvalidArgument("collection '", args.collection, "' exists; its ", key, " was set when it was made (see `lectern collection show`)");
-      }
-    }
+// A mistyped name must not leave a new data directory behind.
+absl::Status CheckInputs(const std::vector<std::string>& inputs) {
+  for (const std::string& input : inputs) {
+    if (input != "-" && !FileSystem::Posix().Exists(input)) return NotFound("input ", input, " does not exist");
   }
+  return absl::OkStatus();
+}
 
-  index::IngestReport report;
-  {
-    Progress progress(terminal, "read", 0, "records");
-    options.on_progress = [&](const index::IngestProgress& p) { progress.Update(p.records, -1); };
-    options.on_commit = [&](uint64_t seq) { terminal.Json({{"durable_seq", seq}}); };
-    auto ingested = index::Ingest(*writer.store, args.collection, args.inputs, options);
-    if (ingested.status().code() == absl::StatusCode::kCancelled) {
-      terminal.Warn("stopped; what was committed stays. Go on with the same command and --resume");
-    }
-    RETURN_IF_ERROR(ingested.status());
-    report = *std::move(ingested);
+// What was fixed when the collection was made cannot be asked for again.
+absl::Status CheckSettings(const service::Config& config, const std::string& collection, const index::CollectionSettings& settings) {
+  const std::pair<const char*, std::string> fixed[] = {{"index.chunk_tokens", internal::Concat(settings.chunking.tokens)},
+                                                       {"index.chunk_overlap", internal::Concat(settings.chunking.overlap)},
+                                                       {"index.analyzer", settings.analyzer},
+                                                       {"models.embed", settings.embed_model}};
+  for (const auto& [key, value] : fixed) {
+    if (config.Origin(key) != "flag" || config.Text(key) == value) continue;
+    return InvalidArgument(key, " of collection '", collection, "' is '", value, "' since it was made; it cannot become '", config.Text(key), "'");
   }
+  return absl::OkStatus();
+}
+
+void TellIngest(const Terminal& terminal, const index::IngestReport& report, const Args& args, const std::string& rejects_path) {
   for (const std::string& note : report.notes) terminal.Note(note);
   if (!report.schema.fields().empty() && report.added > 0) {
     std::string fields;
@@ -112,46 +113,101 @@ absl::StatusOr<int> Ingest(Context& context, Args& args) {
     terminal.Note("fields: " + fields);
   }
   if (report.rejected > 0) {
-    terminal.Warn(internal::Concat(report.rejected, " records were rejected", args.dry_run ? "" : "; line, byte and reason of each are in " + options.rejects_path));
+    terminal.Warn(internal::Concat(report.rejected, " records were rejected", args.dry_run ? "" : "; line, byte and reason of each are in " + rejects_path));
   }
-  if (terminal.json()) {
-    terminal.Json({{"ingest", {{"records", report.records}, {"added", report.added}, {"replaced", report.replaced},
+  std::string line = internal::Concat(args.dry_run ? "would ingest " : "ingested ", report.added + report.replaced, " documents");
+  auto more = [&line](int64_t n, const char* what) { if (n > 0) line += internal::Concat(", ", n, " ", what); };
+  more(report.replaced, "of them replaced");
+  more(report.unchanged, "unchanged");
+  more(report.skipped, "skipped");
+  more(report.deleted, "deleted");
+  more(report.rejected, "rejected");
+  more(report.other_shards, "of other shards");
+  terminal.Result({{"ingest", {{"records", report.records}, {"added", report.added}, {"replaced", report.replaced},
                                {"unchanged", report.unchanged}, {"skipped", report.skipped}, {"deleted", report.deleted},
                                {"rejected", report.rejected}, {"other_shards", report.other_shards},
                                {"resumed_records", report.resumed_records}, {"repeated_ids", report.repeated_ids},
-                               {"durable_seq", report.durable_seq}, {"dry_run", args.dry_run}}}});
+                               {"durable_seq", report.durable_seq}, {"dry_run", args.dry_run}}}}, line);
+}
+
+// Reads and checks; beside a live writer too, and where nothing exists yet.
+absl::StatusOr<int> DryIngest(Context& context, const Args& args) {
+  ASSIGN_OR_RETURN(const index::IngestOptions options, OptionsOf(context, args));
+  absl::StatusOr<index::IngestReport> report;
+  if (index::DataDirectory::LooksLikeOne(context.engine->data_dir())) {
+    ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
+    if (const auto settings = index::LoadCollection(*store, args.collection); settings.ok()) {
+      RETURN_IF_ERROR(CheckSettings(context.config(), args.collection, *settings));
+    }
+    report = index::Ingest(*store, args.collection, args.inputs, options);
   } else {
-    std::string line = internal::Concat(args.dry_run ? "would ingest " : "ingested ", report.added + report.replaced, " documents");
-    auto more = [&line](int64_t n, const char* what) { if (n > 0) line += internal::Concat(", ", n, " ", what); };
-    more(report.replaced, "of them replaced");
-    more(report.unchanged, "unchanged");
-    more(report.skipped, "skipped");
-    more(report.deleted, "deleted");
-    more(report.rejected, "rejected");
-    more(report.other_shards, "of other shards");
-    terminal.Line(line);
+    report = index::TryIngest(args.collection, args.inputs, options);
   }
-  if (!args.no_index && !args.dry_run) {
+  RETURN_IF_ERROR(report.status());
+  TellIngest(*context.terminal, *report, args, "");
+  return report->rejected > 0 ? kRejected : kOk;
+}
+
+absl::StatusOr<int> Ingest(Context& context, const Args& args) {
+  RETURN_IF_ERROR(index::CheckCollectionName(args.collection));
+  RETURN_IF_ERROR(CheckInputs(args.inputs));
+  if (args.dry_run) return DryIngest(context, args);
+  const Terminal& terminal = *context.terminal;
+  ASSIGN_OR_RETURN(index::IngestOptions options, OptionsOf(context, args));
+  const bool new_directory = !index::DataDirectory::LooksLikeOne(context.engine->data_dir());
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  if (new_directory) terminal.Note("made the data directory " + context.engine->data_dir());
+  const auto settings = index::LoadCollection(*writer.store, args.collection);
+  const bool new_collection = settings.status().code() == absl::StatusCode::kNotFound;
+  if (!new_collection) {
+    RETURN_IF_ERROR(settings.status());
+    RETURN_IF_ERROR(CheckSettings(context.config(), args.collection, *settings));
+  }
+  absl::StatusOr<index::IngestReport> report;
+  {
+    Progress progress(terminal, "read", 0, "KiB");
+    options.on_progress = [&](const index::IngestProgress& p) {
+      progress.SetLabel(internal::Concat("read ", p.records, " records"), /*restart=*/false);
+      progress.Update(p.bytes >> 10, p.total_bytes >> 10);
+    };
+    options.on_commit = [&](uint64_t seq) { terminal.Json({{"durable_seq", seq}}); };
+    report = index::Ingest(*writer.store, args.collection, args.inputs, options);
+  }
+  if (new_collection && index::LoadCollection(*writer.store, args.collection).ok()) terminal.Note("made the collection " + args.collection);
+  if (WasStopped(report.status())) {
+    return Resumable(terminal, report.status(), "stopped; what was committed stays. Go on with the same command and --resume");
+  }
+  RETURN_IF_ERROR(report.status());
+  TellIngest(terminal, *report, args, options.rejects_path);
+  if (!args.no_index) {
     Progress progress(terminal, "index", 0);
-    ASSIGN_OR_RETURN(const index::IndexReport indexed, service::UpdateIndexNow(*context.engine, writer, args.collection, Hooks(terminal, progress)));
-    Tell(terminal, indexed, "indexed");
+    auto indexed = service::UpdateIndexNow(*context.engine, writer, args.collection, Hooks(terminal, progress));
+    if (WasStopped(indexed.status())) {
+      return Resumable(terminal, indexed.status(), internal::Concat("stopped; every document is stored. `lectern index update ", args.collection, "` makes them searchable"));
+    }
+    RETURN_IF_ERROR(indexed.status());
+    Tell(terminal, *indexed, "indexed");
   }
-  return report.rejected > 0 ? kRejected : kOk;
+  return report->rejected > 0 ? kRejected : kOk;
 }
 
 absl::StatusOr<int> Build(Context& context, const Args& args, bool everything) {
   for (const std::string& part : {std::string("nci"), std::string("denoise")}) {
     if (args.only.find(part) != std::string::npos) return NotSupported("--only ", part, " is not part of this build");
   }
+  if (args.device != "cpu") return NotSupported("--device ", args.device, ": this build indexes on the cpu");
   if (!args.only.empty()) return NotSupported("--only: bm25 and dense are always built together, so that a segment is whole");
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
   Progress progress(*context.terminal, "index", 0);
   const service::IndexHooks hooks = Hooks(*context.terminal, progress);
-  ASSIGN_OR_RETURN(const index::IndexReport report,
-                   everything ? service::BuildIndexNow(*context.engine, writer, name, args.ann, hooks)
-                              : service::UpdateIndexNow(*context.engine, writer, name, hooks));
-  Tell(*context.terminal, report, everything ? "built" : "indexed");
+  const auto report = everything ? service::BuildIndexNow(*context.engine, writer, name, args.ann, hooks)
+                                 : service::UpdateIndexNow(*context.engine, writer, name, hooks);
+  if (WasStopped(report.status())) {
+    return Resumable(*context.terminal, report.status(), "stopped; the published generation stays as it was. Run the same command again");
+  }
+  RETURN_IF_ERROR(report.status());
+  Tell(*context.terminal, *report, everything ? "built" : "indexed");
   return kOk;
 }
 
@@ -244,7 +300,8 @@ void RegisterIngest(Registry& registry) {
     return command;
   };
   auto build_flags = [&](CLI::App* command) {
-    command->add_option("--only", args->only, "parts to build");
+    command->add_option("--only", args->only, "parts to build; this build makes all of them, always")->group("");
+    command->add_option("--device", args->device, "where to index: cpu")->capture_default_str();
     registry.Setting(command, "--memory", "index.memory_bytes", "memory to stay under: 4GiB");
     registry.Setting(command, "--threads", "index.threads", "threads; 0: every core");
   };

@@ -151,7 +151,7 @@ void RegisterModels(Registry& registry) {
   verify->add_option("ID", args->name, "id")->required();
   CLI::App* remove = registry.Add("rm", "forget a model; its file stays", [args](Context& c) -> absl::StatusOr<int> {
     RETURN_IF_ERROR(c.engine->models().Remove(args->name));
-    c.terminal->Note("forgot model " + args->name);
+    c.terminal->Result({{"removed", args->name}}, "forgot model " + args->name);
     return kOk;
   }, model);
   remove->add_option("ID", args->name, "id")->required();

@@ -1,6 +1,8 @@
 // config, doctor, completion.
+#include <langinfo.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <clocale>
 #include <cstdlib>
@@ -37,6 +39,13 @@ std::vector<Check> RunChecks(Context& context) {
   }
   const int64_t free_bytes = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
   checks.push_back({"disk", free_bytes > (int64_t{1} << 30), service::FormatBytes(free_bytes) + " free for " + engine.data_dir()});
+  const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  const int64_t budget = context.config().Int("index.memory_bytes");
+  checks.push_back({"memory", budget <= memory / 2, internal::Concat("ingest and index building stay under ", service::FormatBytes(budget), " (index.memory_bytes) of ",
+                                                                     service::FormatBytes(memory))});
+  std::setlocale(LC_CTYPE, "");
+  const std::string codeset = nl_langinfo(CODESET);
+  checks.push_back({"locale", codeset == "UTF-8", codeset + (codeset == "UTF-8" ? "" : "; texts are printed in UTF-8: set LC_ALL=C.UTF-8")});
   const bool directory = index::DataDirectory::LooksLikeOne(engine.data_dir());
   if (directory) {
     auto manifest = index::DataDirectory::ReadManifest(engine.data_dir());
@@ -118,7 +127,7 @@ void RegisterSystem(Registry& registry) {
   }, config);
   print->add_flag("--origin", *origin, "say where each value comes from");
   registry.Add("check", "read the settings and say whether they are valid", [](Context& c) -> absl::StatusOr<int> {
-    c.terminal->Note("the settings are valid");  // an invalid one has stopped the program before this line
+    c.terminal->Result({{"valid", true}}, "the settings are valid");   // an invalid one has stopped the program before
     return kOk;
   }, config);
   registry.Add("schema", "JSON schema of the settings", [](Context& c) -> absl::StatusOr<int> {

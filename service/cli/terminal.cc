@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -10,10 +11,13 @@ namespace lectern::cli {
 namespace {
 
 CancelToken g_interrupt;  // the one mutable global: a signal handler can reach nothing else
-std::atomic<int> g_signals{0};
+std::atomic<int> g_signal{0};   // the first that came
 
-void OnSignal(int) {
-  if (g_signals.fetch_add(1) > 0) _exit(kInterrupted);
+constexpr const char* kLevelNames[] = {"error", "warn", "info", "debug"};
+
+void OnSignal(int signal) {
+  int none = 0;
+  if (!g_signal.compare_exchange_strong(none, signal)) _exit(kSignalBase + signal);
   g_interrupt.Cancel();
 }
 
@@ -28,7 +32,7 @@ std::string MessageOf(const absl::Status& status) {
 }  // namespace
 
 CancelToken& InterruptToken() { return g_interrupt; }
-bool Interrupted() { return g_signals.load() > 0; }
+bool Interrupted() { return g_signal.load() != 0; }
 
 void InstallSignalHandlers() {
   struct sigaction action = {};
@@ -48,7 +52,7 @@ int ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kAborted: return kDirectoryLocked;
     case absl::StatusCode::kResourceExhausted: return kResource;
     case absl::StatusCode::kFailedPrecondition: return kModelMissing;
-    case absl::StatusCode::kCancelled: return Interrupted() ? kInterrupted : kCancelledResumable;
+    case absl::StatusCode::kCancelled: return Interrupted() ? kSignalBase + g_signal.load() : int{kCancelledResumable};
     case absl::StatusCode::kUnimplemented: return kUnsupported;
     default: return kFailure;
   }
@@ -72,11 +76,16 @@ const char* ProblemCode(const absl::Status& status) {
   }
 }
 
-Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), quiet_(flags.quiet) {
+Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), log_json_(flags.log_format == "json"), level_(kInfo) {
+  for (int level = kError; level <= kDebug; ++level) {
+    if (flags.log_level == kLevelNames[level]) level_ = static_cast<Level>(level);
+  }
+  if (flags.verbose > 0) level_ = kDebug;
+  if (flags.quiet) level_ = std::min(level_, kWarn);
   const char* no_color = std::getenv("NO_COLOR");
   color_ = flags.color == "always" ||
            (flags.color == "auto" && isatty(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0'));
-  progress_ = !flags.no_progress && !flags.quiet && !flags.json;
+  progress_ = !flags.no_progress && level_ >= kInfo && !flags.json;
   interactive_ = progress_ && isatty(STDERR_FILENO);
 }
 
@@ -92,25 +101,31 @@ void Terminal::Line(std::string_view text) const {
 void Terminal::Json(const lectern::Json& value) const {
   if (json_) Line(DumpJson(value));
 }
-void Terminal::Note(std::string_view text) const {
-  if (!quiet_) Warn(text);
+void Terminal::Result(const lectern::Json& json, std::string_view text) const {
+  if (json_) Json(json);
+  else Line(text);
 }
-void Terminal::Warn(std::string_view text) const {
+void Terminal::Log(Level level, std::string_view text) const {
+  if (level > level_) return;
   std::fflush(stdout);
-  Write(stderr, text);
+  Write(stderr, log_json_ ? DumpJson({{"level", kLevelNames[level]}, {"message", std::string(text)}}) : std::string(text));
   Write(stderr, "\n");
 }
+void Terminal::Detail(std::string_view text) const { Log(kDebug, text); }
+void Terminal::Note(std::string_view text) const { Log(kInfo, text); }
+void Terminal::Warn(std::string_view text) const { Log(kWarn, text); }
 
-int Terminal::Fail(const absl::Status& status) const {
-  const int code = ExitCodeOf(status);
+int Terminal::Fail(const absl::Status& status, int code) const {
+  if (code < 0) code = ExitCodeOf(status);
   if (json_) {
-    Warn(DumpJson({{"title", ProblemCode(status)}, {"detail", MessageOf(status)}, {"code", ProblemCode(status)}, {"exit_code", code}}));
-  } else {
-    std::string kind = ProblemCode(status);
-    for (char& c : kind) c = c == '-' ? ' ' : c;
-    if (code == kUsage) kind = "invalid argument";
-    Warn("! " + kind + ": " + MessageOf(status));
+    std::fflush(stdout);
+    Write(stderr, DumpJson({{"title", ProblemCode(status)}, {"detail", MessageOf(status)}, {"code", ProblemCode(status)}, {"exit_code", code}}) + "\n");
+    return code;
   }
+  std::string kind = ProblemCode(status);
+  for (char& c : kind) c = c == '-' ? ' ' : c;
+  if (code == kUsage) kind = "invalid argument";
+  Log(kError, log_json_ ? kind + ": " + MessageOf(status) : "! " + kind + ": " + MessageOf(status));
   return code;
 }
 
@@ -132,10 +147,10 @@ Progress::~Progress() {
   if (drawn_ && terminal_.interactive()) std::fputs("\r\x1b[K", stderr);
 }
 
-void Progress::SetLabel(std::string label) {
+void Progress::SetLabel(std::string label, bool restart) {
   if (label == label_) return;
   label_ = std::move(label);
-  start_ = std::chrono::steady_clock::now();
+  if (restart) start_ = std::chrono::steady_clock::now();
 }
 
 void Progress::Update(int64_t done, int64_t total) {

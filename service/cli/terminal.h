@@ -28,13 +28,15 @@ struct GlobalFlags {
   std::string config_file;
   bool json = false, quiet = false, no_progress = false, yes = false;
   int verbose = 0;
-  std::string log_format = "text", color = "auto", timeout, url;
+  std::string log_format, log_level;   // empty: as the settings say
+  std::string color = "auto", timeout, url;
 };
 
 // Exit codes of product-surface §2.
 enum ExitCode {
   kOk = 0, kFailure = 1, kUsage = 2, kMissing = 3, kDamaged = 4, kDirectoryLocked = 5, kRejected = 6, kResource = 7,
-  kModelMissing = 8, kThresholdNotMet = 9, kRemote = 10, kCancelledResumable = 11, kUnsupported = 12, kInterrupted = 130,
+  kModelMissing = 8, kThresholdNotMet = 9, kRemote = 10, kCancelledResumable = 11, kUnsupported = 12,
+  kSignalBase = 128,   // and the signal: 130 interrupted, 143 terminated
 };
 int ExitCodeOf(const absl::Status& status);
 // A short name of the problem, as in `code` of problem documents: "not-found", "data-damaged", ...
@@ -46,22 +48,28 @@ class Terminal {
   bool json() const { return json_; }
   bool color() const { return color_; }              // of stdout
   bool interactive() const { return interactive_; }  // stderr is a terminal and progress is wanted
-  bool quiet() const { return quiet_; }
+  bool quiet() const { return level_ < kInfo; }
   bool progress() const { return progress_; }        // a bar, or a line every 10 s
 
   void Out(std::string_view text) const;             // stdout, as it is
   void Line(std::string_view text) const;            // stdout and a newline
   void Json(const lectern::Json& value) const;       // stdout, one line, in --json mode only
+  void Result(const lectern::Json& json, std::string_view text) const;   // stdout: the one with --json, else the other
   void Note(std::string_view text) const;            // stderr, not with --quiet
-  void Warn(std::string_view text) const;            // stderr, always
-  // The error line, or with --json a problem document as the last object on stderr. Returns the exit code.
-  int Fail(const absl::Status& status) const;
+  void Warn(std::string_view text) const;            // stderr, also with --quiet
+  void Detail(std::string_view text) const;          // stderr, with --verbose
+  // The error line, or with --json a problem document as the last object on stderr. Returns the exit code, which is the
+  // one of the status unless another is given.
+  int Fail(const absl::Status& status, int code = -1) const;
   std::string Bold(std::string_view text) const;
   std::string Dim(std::string_view text) const;
   std::string Green(std::string_view text) const;
 
  private:
-  bool json_, quiet_, color_, interactive_, progress_;
+  enum Level { kError, kWarn, kInfo, kDebug };
+  void Log(Level level, std::string_view text) const;
+  bool json_, log_json_, color_, interactive_, progress_;
+  Level level_;
 };
 
 class Progress {
@@ -69,7 +77,7 @@ class Progress {
   Progress(const Terminal& terminal, std::string label, int64_t total, std::string unit = "");
   ~Progress();   // clears the bar
   void Update(int64_t done, int64_t total = -1);
-  void SetLabel(std::string label);
+  void SetLabel(std::string label, bool restart = true);   // restart: the rate and what is left count from here
 
  private:
   void Draw(int64_t done);
@@ -80,7 +88,7 @@ class Progress {
   bool drawn_ = false;
 };
 
-// The token that SIGINT and SIGTERM cancel: once stops cleanly, twice aborts with 130.
+// The token that SIGINT and SIGTERM cancel: once stops cleanly, twice aborts with 130 or 143.
 CancelToken& InterruptToken();
 void InstallSignalHandlers();
 bool Interrupted();
