@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# The long counts: 200 kill rounds, ten minutes of searching beside a writer, more fuzz mutations. About an hour.
+# The long counts, about an hour: 200 kill rounds, ten minutes of searches beside a writer, every single step of the
+# power-cut and failing-disk tests, twenty times the mutations, and memory at three budgets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/packages.sh test
 cmake --preset release -DLECTERN_TESTS=ON >/dev/null
 cmake --build --preset release
-export LECTERN_KILL_ROUNDS=200 LECTERN_SOAK_SECONDS=600 LECTERN_MUTATIONS=20000
-ctest --preset release --tests-regex 'Crash|Kill|Soak|Mutation|Dropping|Follower|kill_ingest'
+export LECTERN_KILL_ROUNDS=200 LECTERN_SOAK_SECONDS=600 LECTERN_FOLLOW_SECONDS=600 LECTERN_SOAK=1 LECTERN_MUTATIONS=240
+ctest --preset release --verbose --tests-regex 'Kill|PowerCut|MissingSync|FailingStep|FullDisk|Follower|e2e/(kill|search_beside|full_disk|bad_input|stop)'
+for mib in 64 256 512; do
+  tests/e2e/memory.py build/release/service/lectern --mib "$mib" --times 4
+done

@@ -10,24 +10,27 @@ case "${1:-}" in
   --all) all=yes ;;
   *) echo "usage: scripts/test.sh [--all]" >&2; exit 2 ;;
 esac
+started=$SECONDS
 scripts/packages.sh test
 
 python3 scripts/check_layers.py
 python3 scripts/check_headers.py
 
 build_and_test() {  # preset, then what ctest is told
-  local preset=$1
+  local preset=$1 began=$SECONDS
   shift
   cmake --preset "$preset" -DLECTERN_TESTS=ON >/dev/null
   cmake --build --preset "$preset"
+  python3 scripts/slowest_files.py "build/$preset"
+  echo "$preset: built in $((SECONDS - began)) s, $((SECONDS - started)) s since the start"
   ctest --preset "$preset" --parallel 2 "$@"
 }
 
 scripts/fetch_models.py
 if [ "$all" = yes ]; then
+  # Whole models and what the documentation shows are left to the release build: sanitizers slow them 20-fold.
+  build_and_test asan --label-exclude 'slow|docs'
+  build_and_test tsan --label-exclude 'slow'
   export LECTERN_KILL_ROUNDS=20
-  # Golden tests of whole models and end-to-end runs are left to the release build: sanitizers slow them 20-fold.
-  build_and_test asan --label-exclude 'slow|e2e'
-  build_and_test tsan --label-exclude 'slow|e2e'
 fi
 build_and_test release
