@@ -227,6 +227,28 @@ TEST(Model, AReusedPrefixGivesIdenticalLogits) {
   }
 }
 
+TEST(Model, ForksGiveTheLogitsOfCachesOfTheirOwn) {
+  LECTERN_NEED(TinyModels());
+  Tiny tiny("tiny-qwen3", nn::Arithmetic::kFast);
+  const Tensor ids = Read(*tiny.reference, "input_ids");
+  const std::span<const int32_t> prefix(ids.ints.data(), 70);
+  KvCacheShape shape = tiny.model->CacheShape(128);
+  shape.pool_tokens = 256;
+  KvCache first = *KvCache::Create(shape);
+  ASSERT_TRUE(tiny.model->Forward(prefix, first, {}).ok());
+  KvCache second = first.Fork();
+  const std::vector<int32_t> one(ids.ints.begin() + 70, ids.ints.begin() + 90), other(ids.ints.begin() + 80, ids.ints.begin() + 100);
+  for (auto [cache, more] : {std::pair{&first, &one}, {&second, &other}, {&first, &other}, {&second, &one}}) {
+    std::vector<int32_t> all(cache->tokens().begin(), cache->tokens().end());
+    ASSERT_TRUE(tiny.model->Forward(*more, *cache, {}).ok());
+    const std::vector<float> got(tiny.model->logits().begin(), tiny.model->logits().end());
+    KvCache fresh = *tiny.model->NewCache(128);
+    ASSERT_TRUE(tiny.model->Forward(all, fresh, {}).ok());
+    ASSERT_TRUE(tiny.model->Forward(*more, fresh, {}).ok());
+    EXPECT_LE(RelativeError(got, std::vector<float>(tiny.model->logits().begin(), tiny.model->logits().end())), 2e-2);
+  }
+}
+
 TEST(Model, KeyMassSumsToOneAHeadAndLayer) {
   LECTERN_NEED(TinyModels());
   Tiny tiny("tiny-qwen3", nn::Arithmetic::kExact);
