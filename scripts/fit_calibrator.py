@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fits the answerer's ranking and trust (service/answer/calibration.cc) and prints the tables to put there.
 
-  lectern eval answers --questions train-v1.1.json.xz --limit 400 --answer-mode span --features --out rank.jsonl
-  lectern eval answers --questions dev-v2.0.json.xz --half 0 --limit 600 --answer-mode span --features --out trust.jsonl
+  lectern eval answers --questions train-v1.1.json.xz --limit 400 --answer-mode span --out rank.jsonl
+  lectern eval answers --questions dev-v2.0.json.xz --half 0 --limit 600 --answer-mode span --out trust.jsonl
   fit_calibrator.py rank  train-v1.1.json.xz rank.jsonl
   fit_calibrator.py trust dev-v2.0.json.xz trust.jsonl [QUESTIONS.jsonl answers.jsonl ...]
 

@@ -193,7 +193,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
     for (const ByteRange& segment : work.packed.passages[p].segments) {
       texts.push_back(std::string_view(passage.text).substr(segment.begin, segment.end - segment.begin));
       origin.emplace_back(static_cast<int64_t>(p), segment);
-      words.push_back(ReadPassage(passage.title, texts.back()));
+      words.push_back(ReadPassage(work.packed.passages[p].title, texts.back()));
     }
   }
   const SpanAutomaton automaton(texts, SpanAutomaton::Bounds::kWords);
@@ -231,7 +231,12 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   result.plain = answer.text;
   if (options.keep_candidates) {
     for (const JudgedSpan& j : judged) {
-      result.candidates.push_back({found.candidates[j.candidate].text, j.features, &j - judged.data() < kJudgedCandidates, &j == &chosen});
+      const SpanCandidate& candidate = found.candidates[j.candidate];
+      const bool asked = &j - judged.data() < kJudgedCandidates;
+      result.candidates.push_back({candidate.text, j.features, {}, asked, &j == &chosen});
+      if (!asked) continue;
+      const PassageWords& passage = words[candidate.occurrences[j.place.occurrence].passage];
+      result.candidates.back().trust = FeaturesForTrust(question, passage, candidate, j.place, j.scores);
     }
   }
   result.took_ms["judge"] = Milliseconds(since);
@@ -249,7 +254,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   std::string text = answer.text;
   if (!result.citations.empty()) {
     result.citations[0].id = 1;
-    result.citations[0].answer_span = {0, static_cast<int64_t>(text.size())};
+    result.citations[0].answer_spans = {{0, static_cast<int64_t>(text.size())}};
     text += " [1]";
   }
   result.outcome = Outcome::kAnswered;
@@ -276,7 +281,7 @@ absl::Status Answerer::AnswerProse(Work& work) {
   std::vector<Source> sources;
   for (size_t p = 0; p < work.packed.passages.size(); ++p) {
     const Passage& passage = work.PassageOf(static_cast<int64_t>(p));
-    sources.push_back({passage.title, passage.text, work.packed.passages[p].segments});
+    sources.push_back({work.packed.passages[p].title, passage.text, work.packed.passages[p].segments});
   }
   const Similarity similarity = EncoderSimilarity(encoder_);
   decoder::GenerateOptions generate;
@@ -298,6 +303,7 @@ absl::Status Answerer::AnswerProse(Work& work) {
 
   const auto judging = std::chrono::steady_clock::now();
   std::string text;
+  std::vector<int64_t> settled;   // where the text of each kept sentence ends, its mark included
   int64_t sentences = 0;
   const Question question = ReadQuestion(work.request.question);
   const std::vector<ByteRange> ranges = SplitSentences(generation.text);
@@ -332,20 +338,20 @@ absl::Status Answerer::AnswerProse(Work& work) {
     result.given += (result.given.empty() ? "" : " ") + sentence;
     if (!own.empty()) {
       Citation& citation = own.front();
-      citation.answer_span = {begin, static_cast<int64_t>(text.size())};
-      const auto same = std::find_if(result.citations.begin(), result.citations.end(), [&](const Citation& c) {
+      const ByteRange span = {begin, static_cast<int64_t>(text.size())};
+      auto at = std::find_if(result.citations.begin(), result.citations.end(), [&](const Citation& c) {
         return c.doc_id == citation.doc_id && c.start == citation.start && c.end == citation.end;
       });
-      citation.id = same != result.citations.end() ? same->id : 1;
-      if (same == result.citations.end()) {
-        for (const Citation& c : result.citations) citation.id = std::max(citation.id, c.id + 1);
+      if (at == result.citations.end()) {
+        citation.id = static_cast<int64_t>(result.citations.size()) + 1;
+        at = result.citations.insert(at, std::move(citation));
       }
-      text += " [" + std::to_string(citation.id) + "]";
-      result.citations.push_back(std::move(citation));
+      at->answer_spans.push_back(span);
+      text += " [" + std::to_string(at->id) + "]";
     } else if (options.citations == CitationMode::kPreferred) {
       result.removed.push_back({sentence, "kept without a citation: " + why});
     }
-    if (options.on_text) options.on_text(text.substr(begin > 0 ? begin - 1 : 0));
+    settled.push_back(static_cast<int64_t>(text.size()));
   }
   result.took_ms["judge"] = Milliseconds(judging);
   if (options.citations == CitationMode::kRequired && !text.empty()) {
@@ -355,12 +361,11 @@ absl::Status Answerer::AnswerProse(Work& work) {
       if (!name) continue;
       bool found = false;
       for (const Citation& citation : result.citations) {
-        for (const Word& have : SplitWords(citation.title + " . " + citation.quote)) found = found || have.stem == word.stem;
-      }
-      for (const Source& source : sources) {   // the passage around the quote may name it
-        for (const Citation& citation : result.citations) {
+        for (const Source& source : sources) {   // the title, or the passage around the quote, may name it
           if (source.text.find(citation.quote) == std::string_view::npos) continue;
-          for (const Word& have : SplitWords(source.text)) found = found || have.stem == word.stem;
+          for (const std::string_view part : {source.title, source.text}) {
+            for (const Word& have : SplitWords(part)) found = found || have.stem == word.stem;
+          }
         }
       }
       if (!found) {
@@ -376,6 +381,13 @@ absl::Status Answerer::AnswerProse(Work& work) {
   result.answer = text;
   result.outcome = result.removed.empty() ? Outcome::kAnswered : Outcome::kPartial;
   if (!result.removed.empty()) result.reason = "some sentences are not supported by the passages";
+  if (options.on_text) {
+    int64_t from = 0;
+    for (const int64_t end : settled) {
+      options.on_text(std::string_view(text).substr(from, end - from));
+      from = end;
+    }
+  }
   return absl::OkStatus();
 }
 

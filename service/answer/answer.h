@@ -4,7 +4,7 @@
 //   AnswerRequest request{.question = "Who built the dam?", .passages = passages, .read_document = read};
 //   ASSIGN_OR_RETURN(AnswerResult result, answerer.Answer(request));
 //
-// Shapes:  spans are UTF-8 bytes: of the document (start, end), of AnswerResult::answer (answer_span). text_units.h
+// Shapes:  spans are UTF-8 bytes: of the document (start, end), of AnswerResult::answer (answer_spans). text_units.h
 //          converts them. One passage (closed questions) and packed search hits (open ones) take the same path.
 // Threads: one Answer at a time on a model; cancel from any thread.
 // Errors:  kInvalidArgument (empty or oversized question, options), kResourceExhausted (context-overflow: needed,
@@ -60,7 +60,8 @@ struct AnswerOptions {
   bool keep_candidates = false;        // fill AnswerResult::candidates and every feature, for evaluation
   const CancelToken* cancel = nullptr;
   std::function<void(std::string_view stage, int64_t done, int64_t total)> progress;
-  std::function<void(std::string_view text)> on_text;   // answer text as it is settled: whole sentences, or the span
+  // The answer in pieces: whole sentences, or the span. Called once the outcome is settled: what it was given stays.
+  std::function<void(std::string_view text)> on_text;
 };
 
 struct AnswerRequest {
@@ -76,7 +77,7 @@ struct Citation {
   std::string doc_id, chunk_id, title, uri, doc_sha256;
   std::string quote;
   int64_t start = 0, end = 0;          // bytes of the document
-  ByteRange answer_span;               // bytes of the answer this citation stands for
+  std::vector<ByteRange> answer_spans; // bytes of the answer this citation stands for, in order; at least one
   bool verified = false;
 };
 
@@ -87,6 +88,7 @@ struct Removed {                       // a sentence taken out of the answer
 struct CandidateRecord {
   std::string text;
   RankFeatures features{};
+  TrustFeatures trust{};               // where it was judged
   bool judged = false, chosen = false;
 };
 

@@ -9,7 +9,7 @@
 // Errors:  none.
 // Cost:    a dozen multiplications.
 //
-// How they were fitted: scripts/fit_calibrator.py over `lectern eval answers --features`. Ranks: questions drawn from SQuAD v1.1
+// How they were fitted: scripts/fit_calibrator.py over `lectern eval answers`. Ranks: questions drawn from SQuAD v1.1
 // train. Trust: SQuAD v2.0 dev, the articles whose title has an even CRC-32; reported on the other half.
 #pragma once
 

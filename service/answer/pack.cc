@@ -8,9 +8,9 @@ namespace {
 
 using WordSet = std::unordered_set<std::string_view>;
 
-std::string Render(int64_t number, const Passage& passage, const std::vector<ByteRange>& segments) {
+std::string Render(int64_t number, std::string_view title, const Passage& passage, const std::vector<ByteRange>& segments) {
   std::string out = "[" + std::to_string(number) + "]";
-  if (!passage.title.empty()) out += " " + passage.title;
+  if (!title.empty()) (out += " ") += title;
   out += "\n";
   for (size_t i = 0; i < segments.size(); ++i) {
     if (i > 0) out += " ";
@@ -35,6 +35,38 @@ std::vector<ByteRange> Without(const std::vector<ByteRange>& whole, ByteRange cu
 
 bool AllBlank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
+}
+
+// Every run of blanks is one blank, of control characters and line separators one line break; none at the ends.
+std::string Lines(std::string_view text) {
+  std::string out;
+  char gap = 0;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    const std::string_view left = text.substr(i);
+    const bool no_break = left.starts_with("\u00A0"), separator = left.starts_with("\u2028") || left.starts_with("\u2029");
+    const bool c1 = byte == 0xC2 && left.size() > 1 && static_cast<uint8_t>(left[1]) < 0xA0;   // U+0080..U+009F
+    if (byte == ' ' || no_break) {
+      if (gap == 0) gap = ' ';
+      i += no_break ? 2 : 1;
+    } else if (byte < ' ' || byte == 0x7F || c1 || separator) {
+      gap = '\n';
+      i += separator ? 3 : c1 ? 2 : 1;
+    } else {
+      if (gap != 0 && !out.empty()) out += gap;
+      gap = 0;
+      out += text[i++];
+    }
+  }
+  return out;
+}
+
+bool AnySpeaksToReader(std::string_view text) {
+  if (SpeaksToReader(text)) return true;
+  for (const ByteRange& s : SplitSentences(text)) {
+    if (SpeaksToReader(text.substr(s.begin, s.end - s.begin))) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -113,8 +145,20 @@ absl::StatusOr<Packed> PackPassages(std::span<const Passage> passages, const tok
     }
     std::erase_if(segments, [&](const ByteRange& r) { return AllBlank(std::string_view(passage.text).substr(r.begin, r.end - r.begin)); });
     if (segments.empty()) continue;   // nothing left, and every part has its reason
+    std::string title = Lines(passage.title);
+    if (options.drop_instructions && AnySpeaksToReader(title)) {
+      title.clear();
+      drop("title-instruction", {});
+    }
+    std::replace(title.begin(), title.end(), '\n', ' ');
+    if (static_cast<int64_t>(title.size()) > kMaxTitleBytes) {
+      int64_t end = kMaxTitleBytes;
+      while (end > 0 && !IsWordEnd(title, end)) --end;   // a word without end: nothing of it
+      title.resize(static_cast<size_t>(end));
+      drop("title-cut", {});
+    }
     const auto number = static_cast<int64_t>(packed.passages.size()) + 1;
-    std::string text = Render(number, passage, segments);
+    std::string text = Render(number, title, passage, segments);
     int64_t tokens = count(text);
     needed += tokens;
     if (smallest < 0 || tokens < smallest) smallest = tokens;
@@ -128,7 +172,7 @@ absl::StatusOr<Packed> PackPassages(std::span<const Passage> passages, const tok
           const ByteRange at = {range.begin + s.begin, range.begin + s.end};
           if (!longer.empty() && longer.back().end >= range.begin && s.begin > 0) longer.back().end = at.end;
           else longer.push_back(at);
-          if (packed.tokens + count(Render(number, passage, longer)) > options.budget_tokens) {
+          if (packed.tokens + count(Render(number, title, passage, longer)) > options.budget_tokens) {
             full = true;
             break;
           }
@@ -139,7 +183,7 @@ absl::StatusOr<Packed> PackPassages(std::span<const Passage> passages, const tok
       if (!kept.empty()) {
         drop("trimmed", {passage.begin + kept.back().end, whole.end});
         segments = std::move(kept);
-        text = Render(number, passage, segments);
+        text = Render(number, title, passage, segments);
         tokens = count(text);
       }
     }
@@ -149,7 +193,7 @@ absl::StatusOr<Packed> PackPassages(std::span<const Passage> passages, const tok
     }
     packed.tokens += tokens;
     packed.text += text;
-    packed.passages.push_back({static_cast<int64_t>(p), tokens, std::move(segments)});
+    packed.passages.push_back({static_cast<int64_t>(p), tokens, std::move(title), std::move(segments)});
   }
   if (options.overflow_is_error && needed > options.budget_tokens) {
     return ResourceExhausted("context-overflow: the passages need ", needed, " tokens, allowed are ", options.budget_tokens,

@@ -11,6 +11,8 @@
 // Passages come best first. A text seen before is dropped ("duplicate"); an overlap with a packed passage of the same
 // document is cut away ("overlap"); sentences that speak to the reader instead of the subject are cut away
 // ("instruction"); what does not fit is dropped ("budget"), or cut at a sentence end where trimming is allowed ("trimmed").
+// A title is one line: blanks and control characters become one blank, past kMaxTitleBytes it is cut ("title-cut"), and where
+// it speaks to the reader it is left out ("title-instruction"). Nothing else of the answer rests on what was left out.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +26,8 @@
 #include "service/answer/text_units.h"
 
 namespace lectern::service::answer {
+
+inline constexpr int64_t kMaxTitleBytes = 200;
 
 struct Passage {
   std::string doc_id, chunk_id, title, uri, doc_sha256;
@@ -42,13 +46,14 @@ struct PackOptions {
 struct PackedPassage {
   int64_t input = 0;              // index into the passages given
   int64_t tokens = 0;
+  std::string title;              // as the reader sees it
   std::vector<ByteRange> segments;   // of Passage::text, in order; answers and quotes come from these alone
 };
 
 struct DroppedPassage {
   std::string chunk_id;
-  std::string reason;             // budget, duplicate, overlap, instruction, trimmed
-  ByteRange at;                   // bytes of the document; the whole chunk for budget and duplicate
+  std::string reason;             // budget, duplicate, overlap, instruction, trimmed, title-instruction, title-cut
+  ByteRange at;                   // bytes of the document; the whole chunk for budget and duplicate, empty for titles
 };
 
 struct Packed {

@@ -136,9 +136,13 @@ absl::StatusOr<std::vector<JudgedSpan>> JudgeSpans(LanguageModel& model, const S
     j.score = RankScore(j.features, /*asked=*/true);
     if (judging.progress) judging.progress(&j - asked.data() + 1);
   }
+  ASSIGN_OR_RETURN(const std::vector<float> alone, judge.QuestionLogprobs("", ""));
+  const std::vector<int32_t> word = WordOfToken(model.tokenizer(), judging.question);
+  for (JudgedSpan& j : asked) {
+    j.scores.alone = alone;
+    j.scores.word = word;
+  }
   std::sort(asked.begin(), asked.end(), Better);
-  ASSIGN_OR_RETURN(judged.front().scores.alone, judge.QuestionLogprobs("", ""));
-  judged.front().scores.word = WordOfToken(model.tokenizer(), judging.question);
   return judged;
 }
 

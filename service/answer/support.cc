@@ -34,6 +34,7 @@ struct Reading {            // a stretch of text, as the judge sees it
   std::vector<bool> denied;               // a negation stands shortly before this word
   std::vector<int64_t> place;             // of content: the index, with a gap between sentences
   std::vector<bool> runs_on;              // a capitalised word that the next content word, capitalised too, directly follows
+  std::vector<bool> agent;                // a capitalised word that opens the sentence, or the first one after "by"
   std::unordered_set<std::string> set;
   int64_t negations = 0;
   bool opens_with_pronoun = false;        // "He", "It", ...: speaks on of what stands before
@@ -43,16 +44,20 @@ Reading Read(std::string_view text) {
   Reading out;
   static const std::unordered_set<std::string_view> pronouns = {"he", "she", "it", "they", "his", "her", "its", "their", "this", "these", "there"};
   int since = 100;   // content words since the last negation
-  bool first = true;
+  bool first = true, by = false;
   for (Word& word : SplitWords(text)) {
     if (first) out.opens_with_pronoun = pronouns.contains(word.lower);
+    const bool opens = first;
     first = false;
     if (word.negation) {
       since = 0;
       ++out.negations;
       continue;
     }
+    by = by || word.lower == "by";
     if (word.stop) continue;
+    out.agent.push_back(word.capital && !word.number && (opens || by));
+    by = by && !word.capital && !word.number;   // "by the engineer Ruth Calder"
     out.keys.push_back(word.number ? NumberKey(word) : word.stem);
     out.denied.push_back(since < 1);   // a negation denies the next content word
     ++since;
@@ -77,6 +82,7 @@ Reading Join(const Reading& first, const Reading& second) {
   out.keys.insert(out.keys.end(), second.keys.begin(), second.keys.end());
   out.denied.insert(out.denied.end(), second.denied.begin(), second.denied.end());
   out.runs_on.insert(out.runs_on.end(), second.runs_on.begin(), second.runs_on.end());
+  out.agent.insert(out.agent.end(), second.agent.begin(), second.agent.end());
   for (int64_t place : second.place) out.place.push_back(place + shift);
   out.set.insert(second.set.begin(), second.set.end());
   out.negations += second.negations;
@@ -195,6 +201,57 @@ std::string DisplacedName(const Reading& sentence, const Positions& positions, c
   return {};
 }
 
+// As years are written: a year and a count do not stand in each other's place.
+bool LikeYear(const std::string& key) { return key.size() == 4 && key.find_first_not_of("0123456789") == std::string::npos; }
+
+// A number or a name that only the title has, where the source has another one in its place: "built in 1931", by the title, where the
+// source says "built in 1935".
+std::string TitleAgainstSource(const Reading& sentence, const Positions& positions, const Reading& source, const Reading& title,
+                               const std::unordered_set<std::string>& lower_words) {
+  const size_t n = sentence.keys.size();
+  const auto lent = [&](size_t i) { return !positions.contains(sentence.keys[i]) && title.set.contains(sentence.keys[i]); };
+  const auto rival = [&](size_t j) { return !sentence.set.contains(source.keys[j]) && !title.set.contains(source.keys[j]); };
+  const auto beside = [](const Word& before, const Word& word) { return word.at.begin == before.at.end + 1; };
+  for (size_t i = 0; i < n; ++i) {
+    if (!lent(i)) continue;
+    const Word& word = sentence.content[i];
+    if (word.number) {
+      bool of_name = false;   // "Apollo 11": one name in the title, and so here
+      for (size_t t = 0; i > 0 && lent(i - 1) && beside(sentence.content[i - 1], word) && t + 1 < title.keys.size(); ++t) {
+        of_name = of_name || (title.content[t].capital && title.keys[t] == sentence.keys[i - 1] && title.keys[t + 1] == sentence.keys[i] &&
+                              beside(title.content[t], title.content[t + 1]));
+      }
+      for (size_t j = 0; !of_name && j < source.keys.size(); ++j) {
+        if (source.content[j].number && rival(j) && LikeYear(source.keys[j]) == LikeYear(sentence.keys[i])) {
+          return "number " + word.lower + " is only in the title, the passage has " + source.content[j].lower;
+        }
+      }
+      continue;
+    }
+    if (!word.capital || (i > 0 && lent(i - 1) && sentence.content[i - 1].capital)) continue;   // once a name, at its first word
+    size_t after = i + 1;
+    while (after < n && lent(after) && sentence.content[after].capital) ++after;
+    const auto left = i > 0 ? positions.find(sentence.keys[i - 1]) : positions.end();
+    const auto right = after < n ? positions.find(sentence.keys[after]) : positions.end();
+    for (size_t j = 0; j < source.keys.size(); ++j) {
+      const bool initial = source.content[j].at.begin == 0;
+      if (!source.content[j].capital || source.content[j].number || !rival(j) || (initial && lower_words.contains(source.keys[j]))) continue;
+      size_t last = j;
+      while (last + 1 < source.keys.size() && source.runs_on[last]) ++last;
+      const std::vector<int64_t> place = {source.place[j], source.place[last]};
+      const bool by_left = left != positions.end() && Distance(place, left->second) <= 1;
+      const bool by_right = right != positions.end() && Distance(place, right->second) <= 2;
+      const bool same_word_before = i > 0 && j > 0 && source.keys[j - 1] == sentence.keys[i - 1] &&   // "von Frisch"
+                                    beside(sentence.content[i - 1], word) && beside(source.content[j - 1], source.content[j]);
+      const bool same_part = sentence.agent[i] && source.agent[j] && (!initial || word.at.begin > 0 || by_right);
+      if ((by_left && (by_right || after == n)) || same_word_before || same_part) {
+        return "name " + word.lower + " is only in the title, the passage has " + source.content[j].lower;
+      }
+    }
+  }
+  return {};
+}
+
 struct Verdict {
   double coverage = 0, order = 0;
   std::string why;
@@ -204,9 +261,11 @@ Verdict Compare(const Reading& sentence, const Reading& source, const Reading& t
                 const std::unordered_set<std::string>& lower_words) {
   Verdict v;
   int64_t found = 0;
+  bool any_here = false;
   for (size_t i = 0; i < sentence.keys.size(); ++i) {
     const std::string& key = sentence.keys[i];
     const bool here = source.set.contains(key);
+    any_here = any_here || here;
     if (here || title.set.contains(key)) {
       ++found;
     } else if (v.why.empty() && sentence.content[i].number) {
@@ -215,6 +274,7 @@ Verdict Compare(const Reading& sentence, const Reading& source, const Reading& t
       v.why = "name " + sentence.content[i].lower + " is not in the passage";
     }
   }
+  if (v.why.empty() && !any_here) v.why = "only the title speaks of it";
   v.coverage = sentence.keys.empty() ? 0 : static_cast<double>(found) / static_cast<double>(sentence.keys.size());
   // Order: each word found here should come after the found word before it, close by.
   Positions positions;
@@ -257,6 +317,7 @@ Verdict Compare(const Reading& sentence, const Reading& source, const Reading& t
       v.why = "the passage denies '" + sentence.content[i].lower + "'";
     }
   }
+  if (v.why.empty()) v.why = TitleAgainstSource(sentence, positions, source, title, lower_words);
   if (v.why.empty()) v.why = MixedName(sentence, source, title);
   if (v.why.empty()) v.why = DisplacedName(sentence, positions, source);
   if (v.why.empty()) v.why = MisplacedNumber(sentence, positions, source);

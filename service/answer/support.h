@@ -13,6 +13,7 @@
 // and (b) every name of it stands there, (c) what it denies is denied there and nothing else is, (d) most of its content words
 // stand there, (e) in much the same order, so that two swapped names are noticed, (f) no
 // other number stands where the sentence puts its own, and (g) of two neighbouring sentences none lends the other a lone number or name.
+// The title may lend a number or a name (the passage says "he", "the dam"), but not where the passage says another one in its place.
 #pragma once
 
 #include <functional>

@@ -23,9 +23,11 @@ double MsSince(std::chrono::steady_clock::time_point start) {
 
 Json CitationJson(const answer::Citation& c, const std::string& document, const std::string& text, answer::OffsetUnit unit) {
   auto at = [&](const std::string& in, int64_t byte) { return answer::ConvertOffset(in, byte, unit).value_or(byte); };
+  Json spans = Json::array();
+  for (const answer::ByteRange& span : c.answer_spans) spans.push_back({{"start", at(text, span.begin)}, {"end", at(text, span.end)}});
   return {{"id", c.id}, {"doc_id", c.doc_id}, {"chunk_id", c.chunk_id}, {"title", c.title}, {"uri", c.uri}, {"quote", c.quote},
           {"start", at(document, c.start)}, {"end", at(document, c.end)},
-          {"answer_span", {{"start", at(text, c.answer_span.begin)}, {"end", at(text, c.answer_span.end)}}},
+          {"answer_span", spans[0]}, {"answer_spans", spans},   // the first; every sentence that rests on this quote
           {"doc_sha256", c.doc_sha256}, {"verified", c.verified}};
 }
 

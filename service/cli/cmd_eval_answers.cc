@@ -18,11 +18,11 @@ namespace {
 constexpr size_t kCurveRows = 21;   // printed: steps of 5 % answered
 
 struct Args {
-  std::string collection, questions, only = "all", out, predictions, baseline, curve, format = "text";
+  std::string collection, questions, only = "all", shard, out, predictions, baseline, curve, format = "text";
   int64_t limit = 0;
   uint32_t seed = 7;
   int half = -1;
-  bool resume = false, per_query = false, features = false;
+  bool resume = false, per_query = false;
   std::vector<std::string> fail_under;
   SearchFlags search;
 };
@@ -38,6 +38,9 @@ absl::StatusOr<std::vector<eval::EvalQuestion>> DrawQuestions(const Args& args) 
   if (args.half >= 0) std::erase_if(questions, [&](const auto& q) { return q.half != args.half; });
   if (args.only != "all") std::erase_if(questions, [&](const auto& q) { return !q.judged || q.unanswerable != (args.only == "unanswerable"); });
   if (args.limit > 0) questions = eval::SampleQuestions(std::move(questions), args.limit, args.seed);
+  if (!args.shard.empty()) {
+    ASSIGN_OR_RETURN(questions, eval::ShardOf(questions, args.shard));
+  }
   if (questions.empty()) return InvalidArgument("no question of ", args.questions, " is left to ask");
   return questions;
 }
@@ -48,18 +51,20 @@ Json RunSettings(const Args& args, const service::Config& config, const answer::
           {"answer_mode", config.String("reader.answer_mode")}, {"citations", config.String("reader.citations")},
           {"instruction", options.instruction}, {"max_context_tokens", options.max_context_tokens}, {"max_tokens", options.max_tokens},
           {"retrievers", args.search.retrievers}, {"fusion", args.search.fusion}, {"k", args.search.k}, {"rerank", args.search.rerank},
-          {"features", args.features}};
+          {"shard", args.shard}};
 }
 
 Json FeaturesJson(const answer::AnswerResult& r) {
   Json candidates = Json::array();
   for (const auto& candidate : r.candidates) {
-    candidates.push_back({{"text", candidate.text}, {"judged", candidate.judged}, {"chosen", candidate.chosen}, {"rank", candidate.features}});
+    Json row = {{"text", candidate.text}, {"judged", candidate.judged}, {"chosen", candidate.chosen}, {"rank", candidate.features}};
+    if (candidate.judged) row["trust"] = candidate.trust;
+    candidates.push_back(std::move(row));
   }
   return {{"trust", r.trust_features}, {"candidates", candidates}};
 }
 
-Json RecordJson(const eval::EvalQuestion& question, const answer::AnswerResult& r, double took_ms, bool features) {
+Json RecordJson(const eval::EvalQuestion& question, const answer::AnswerResult& r, double took_ms) {
   Json citations = Json::array(), removed = Json::array();
   for (const auto& c : r.citations) {
     citations.push_back({{"doc_id", c.doc_id}, {"start", c.start}, {"end", c.end}, {"quote", c.quote}});
@@ -74,7 +79,7 @@ Json RecordJson(const eval::EvalQuestion& question, const answer::AnswerResult& 
   if (!removed.empty()) row["removed"] = removed;
   row["prompt_tokens"] = r.prompt_tokens;
   row["took_ms"] = took_ms;
-  if (features) row["features"] = FeaturesJson(r);
+  if (!r.candidates.empty()) row["features"] = FeaturesJson(r);   // all of them, also those that the weights do not use
   return row;
 }
 
@@ -146,7 +151,7 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
     answer::AnswerRequest request;
     request.question = question.question;
     request.options = options;
-    request.options.keep_candidates = args.features;
+    request.options.keep_candidates = true;
     const absl::StatusOr<answer::AnswerResult> result = [&]() -> absl::StatusOr<answer::AnswerResult> {
       if (search) RETURN_IF_ERROR(search->Find(question.question, &request).status());
       else request.passages.push_back({.doc_id = question.id, .chunk_id = question.id, .text = question.context});
@@ -159,7 +164,7 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
       return Annotate(result.status(), internal::Concat("question ", question.id));
     }
     const double took_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    RETURN_IF_ERROR(out.Write(RecordJson(question, *result, took_ms, args.features)));
+    RETURN_IF_ERROR(out.Write(RecordJson(question, *result, took_ms)));
   }
   return path;
 }
@@ -288,6 +293,7 @@ absl::StatusOr<int> Report(Context& context, const Args& args, const std::vector
 
 absl::StatusOr<int> Run(Context& context, const Args& args) {
   if (args.limit < 0) return InvalidArgument("--limit must be 0 or more, got ", args.limit);
+  if (!args.shard.empty() && args.out.empty() && args.predictions.empty()) return InvalidArgument("--shard needs --out: each shard writes a file of its own");
   if (!args.predictions.empty() && (!args.out.empty() || args.resume)) {
     return InvalidArgument("--predictions scores answers that are on file: --out and --resume have no place beside it");
   }
@@ -309,6 +315,7 @@ void RegisterEvalAnswers(Registry& registry, CLI::App* eval) {
   answers->add_option("--questions", args->questions, "SQuAD JSON, or JSON lines {id, question, answers, doc_id}; gz, zst, xz or -")->required();
   answers->add_option("--limit", args->limit, "draw this many questions; 0: all");
   answers->add_option("--seed", args->seed, "of the draw")->capture_default_str();
+  answers->add_option("--shard", args->shard, "I/N: only every N-th question, after the draw; the N files, one after the other, are the whole run");
   answers->add_option("--only", args->only, "all, answerable or unanswerable")->check(CLI::IsMember({"all", "answerable", "unanswerable"}));
   answers->add_option("--half", args->half, "0 or 1: half of the titles, by checksum")->check(CLI::IsMember({0, 1}));
   answers->add_option("--out", args->out, "JSON lines, an answer a line, written as they come (default: QUESTIONS.answers.jsonl)");
@@ -316,7 +323,6 @@ void RegisterEvalAnswers(Registry& registry, CLI::App* eval) {
   answers->add_option("--predictions", args->predictions, "score these answers instead of reading: ours, or {id, answer|reply|prediction}");
   answers->add_option("--baseline", args->baseline, "another system's answers to the same questions: paired differences");
   answers->add_option("--curve", args->curve, "write the whole abstention curve here, as CSV");
-  answers->add_flag("--features", args->features, "keep the judged candidates and their features in the answers file");
   answers->add_flag("--per-query", args->per_query, "values of each question");
   answers->add_option("--format", args->format, "text, json, csv or markdown")->check(CLI::IsMember({"text", "json", "csv", "markdown"}));
   answers->add_option("--fail-under", args->fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");

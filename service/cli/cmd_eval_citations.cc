@@ -74,22 +74,24 @@ absl::StatusOr<std::vector<Case>> Judge(Context& context, const Args& args) {
       if (question.context.empty()) return InvalidArgument("question ", question.id, " has no passage of its own: name a COLLECTION");
       request.passages.push_back({.doc_id = question.id, .text = question.context});
     }
-    std::vector<answer::Source> sources;
     std::string around;
     for (const answer::Passage& passage : request.passages) {
-      sources.push_back({passage.title, passage.text, {}});
       around += passage.text + "\n";
     }
     const std::vector<std::string>& elsewhere = items[(i + items.size() / 2 + 1) % items.size()].sentences;
-    const auto judge = [&](std::string kind, std::string text) {
+    const auto judge = [&](std::string kind, std::string text, const std::string& in_title) {
+      std::vector<std::string> titles;
+      for (const answer::Passage& passage : request.passages) titles.push_back(passage.title + (passage.title.empty() || in_title.empty() ? "" : ", ") + in_title);
+      std::vector<answer::Source> sources;
+      for (size_t p = 0; p < titles.size(); ++p) sources.push_back({titles[p], request.passages[p].text, {}});
       const answer::Support support = answer::JudgeSupport(text, sources, similarity);
       cases.push_back({question.id, std::move(kind), std::move(text), support.why, support.supported});
     };
     for (size_t s = 0; s < items[i].sentences.size(); ++s) {
       const std::string& sentence = items[i].sentences[s];
-      judge("true", sentence);
+      judge("true", sentence, {});
       for (eval::Spoiled& spoiled : eval::SpoilSentence(sentence, around, {.seed = args.seed + i * 100 + s, .elsewhere = elsewhere})) {
-        judge(std::string(eval::SpoilingName(spoiled.kind)), std::move(spoiled.text));
+        judge(std::string(eval::SpoilingName(spoiled.kind)), std::move(spoiled.text), spoiled.in_title);
       }
     }
   }
@@ -106,7 +108,7 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
   }
   Json rows = Json::array();
   std::string text = "sentences\tn\tjudged well\t95 % interval\n";
-  for (const char* kind : {"true", "all spoiled", "number", "name", "negation", "elsewhere"}) {
+  for (const char* kind : {"true", "all spoiled", "number", "name", "negation", "elsewhere", "title"}) {
     if (!by_kind.contains(kind)) continue;
     const eval::Interval mean = eval::BootstrapMean(by_kind[kind]);
     rows.push_back({{"kind", kind}, {"n", by_kind[kind].size()}, {"judged_well", mean.mean}, {"low", mean.low}, {"high", mean.high}});

@@ -146,7 +146,12 @@ absl::StatusOr<AnswerFile> ParseAnswers(std::string_view text, const std::string
     if (!row.ok()) return Annotate(row.status(), where());
     if (!row->is_object()) return Annotate(InvalidArgument("an answer is a JSON object"), where());
     if (row->contains("run")) {
-      file.run = (*row)["run"];
+      Json run = (*row)["run"];
+      if (run.is_object()) run.erase("shard");
+      Json before = file.run;
+      if (before.is_object()) before.erase("shard");
+      if (!before.is_null() && before != run) return InvalidArgument(where(), ": these answers were made otherwise than those before: ", DumpJson(run), ", then ", DumpJson(before));
+      if (file.run.is_null()) file.run = (*row)["run"];
     } else {
       absl::StatusOr<std::pair<std::string, AnswerRecord>> record = ParseRecord(*row);
       if (!record.ok()) return Annotate(record.status(), where());

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "base/json.h"
 #include "index/readers/byte_source.h"
 
@@ -188,6 +189,17 @@ absl::StatusOr<std::vector<EvalQuestion>> ParseQuestions(std::string_view text, 
     if (!ids.insert(question.id).second) return InvalidArgument(name, ": the id ", question.id, " comes twice");
     question.half = HalfOf(!question.title.empty() ? question.title : !question.doc_id.empty() ? question.doc_id : question.id);
   }
+  return out;
+}
+
+absl::StatusOr<std::vector<EvalQuestion>> ShardOf(const std::vector<EvalQuestion>& questions, const std::string& shard) {
+  const size_t slash = shard.find('/');
+  int64_t i = -1, n = 0;
+  if (slash == std::string::npos || !absl::SimpleAtoi(shard.substr(0, slash), &i) || !absl::SimpleAtoi(shard.substr(slash + 1), &n) || i < 0 || i >= n) {
+    return InvalidArgument("--shard must be I/N with 0 <= I < N, got '", shard, "'");
+  }
+  std::vector<EvalQuestion> out;
+  for (auto at = static_cast<size_t>(i); at < questions.size(); at += static_cast<size_t>(n)) out.push_back(questions[at]);
   return out;
 }
 

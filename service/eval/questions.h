@@ -35,5 +35,7 @@ absl::StatusOr<std::vector<EvalQuestion>> ParseQuestions(std::string_view text, 
 // n of them, without repetition, the order random; the same draw as Python's random.Random(seed).sample over the
 // questions sorted by id, so that figures can stand beside those of Python peers.
 std::vector<EvalQuestion> SampleQuestions(std::vector<EvalQuestion> questions, int64_t n, uint32_t seed);
+// Of "i/n", 0 <= i < n: every n-th question from the i-th on. The n shards together are all of them, none twice.
+absl::StatusOr<std::vector<EvalQuestion>> ShardOf(const std::vector<EvalQuestion>& questions, const std::string& shard);
 
 }  // namespace lectern::eval

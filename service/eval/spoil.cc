@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_set>
+#include <utility>
 
 #include "base/rng.h"
 #include "service/answer/text_units.h"
@@ -60,9 +61,10 @@ std::string SpoilNumber(std::string_view sentence, const std::vector<Word>& word
   return other.empty() ? other : Replace(sentence, victim, other);
 }
 
+bool IsName(const Word& word) { return word.capital && !word.stop && !word.number && word.at.begin > 0; }
+
 std::string SpoilName(std::string_view sentence, const std::vector<Word>& words, std::string_view passages,
                       const std::vector<Word>& around, Rng& rng) {
-  const auto is_name = [](const Word& word) { return word.capital && !word.stop && !word.number && word.at.begin > 0; };
   std::unordered_set<std::string> mine, small;   // small: words also written in lower case, so no names
   for (const Word& word : words) mine.insert(word.stem);
   for (const Word& word : around) {
@@ -70,10 +72,10 @@ std::string SpoilName(std::string_view sentence, const std::vector<Word>& words,
   }
   std::vector<const Word*> own, others;
   for (const Word& word : words) {
-    if (is_name(word) && !small.contains(word.stem)) own.push_back(&word);
+    if (IsName(word) && !small.contains(word.stem)) own.push_back(&word);
   }
   for (const Word& word : around) {
-    if (is_name(word) && !small.contains(word.stem) && !mine.contains(word.stem)) others.push_back(&word);
+    if (IsName(word) && !small.contains(word.stem) && !mine.contains(word.stem)) others.push_back(&word);
   }
   if (own.empty() || others.empty()) return {};
   const Word& victim = *own[rng.Below(static_cast<int64_t>(own.size()))];
@@ -97,6 +99,36 @@ std::string Negate(std::string_view sentence, const std::vector<Word>& words) {
   return "It is not true that " + std::string(sentence);
 }
 
+Spoiled SpoilTitle(std::string_view sentence, const std::vector<Word>& words, const std::vector<Word>& around,
+                   std::span<const std::string> elsewhere, Rng& rng) {
+  std::unordered_set<std::string> known, small;
+  for (const std::vector<Word>* here : {&words, &around}) {
+    for (const Word& word : *here) {
+      known.insert(word.number ? word.lower : word.stem);
+      if (!word.capital) small.insert(word.stem);
+    }
+  }
+  std::vector<const Word*> numbers, names;
+  for (const Word& word : words) {
+    if (HasDigit(word)) numbers.push_back(&word);
+    else if (IsName(word) && !small.contains(word.stem)) names.push_back(&word);
+  }
+  std::vector<std::string> others;
+  for (const std::string& text : elsewhere) {
+    for (const Word& word : SplitWords(text)) {
+      if (IsName(word) && !known.contains(word.stem)) others.emplace_back(Of(text, word));
+    }
+  }
+  if (others.empty()) names.clear();
+  if (names.empty() && numbers.empty()) return {};
+  const bool number = names.empty() || (!numbers.empty() && rng.Below(2) == 0);
+  const std::vector<const Word*>& victims = number ? numbers : names;
+  const Word& victim = *victims[rng.Below(static_cast<int64_t>(victims.size()))];
+  std::string other = number ? OtherNumber(std::string(Of(sentence, victim)), known, rng) : others[rng.Below(static_cast<int64_t>(others.size()))];
+  if (other.empty()) return {};
+  return {Spoiling::kTitle, Replace(sentence, victim, other), other};
+}
+
 }  // namespace
 
 std::string_view SpoilingName(Spoiling kind) {
@@ -105,6 +137,7 @@ std::string_view SpoilingName(Spoiling kind) {
     case Spoiling::kName: return "name";
     case Spoiling::kNegation: return "negation";
     case Spoiling::kElsewhere: return "elsewhere";
+    case Spoiling::kTitle: return "title";
   }
   return "number";
 }
@@ -114,7 +147,7 @@ std::vector<Spoiled> SpoilSentence(std::string_view sentence, std::string_view p
   const std::vector<Word> words = SplitWords(sentence), around = SplitWords(passages);
   std::vector<Spoiled> out;
   const auto add = [&](Spoiling kind, std::string text) {
-    if (!text.empty() && text != sentence) out.push_back({kind, std::move(text)});
+    if (!text.empty() && text != sentence) out.push_back({kind, std::move(text), {}});
   };
   add(Spoiling::kNumber, SpoilNumber(sentence, words, passages, around, rng));
   add(Spoiling::kName, SpoilName(sentence, words, passages, around, rng));
@@ -122,6 +155,7 @@ std::vector<Spoiled> SpoilSentence(std::string_view sentence, std::string_view p
   if (!options.elsewhere.empty()) {
     add(Spoiling::kElsewhere, options.elsewhere[rng.Below(static_cast<int64_t>(options.elsewhere.size()))]);
   }
+  if (Spoiled spoiled = SpoilTitle(sentence, words, around, options.elsewhere, rng); !spoiled.text.empty()) out.push_back(std::move(spoiled));
   return out;
 }
 

@@ -9,7 +9,8 @@
 //
 // kNumber: a number becomes another one of the passages (the hard case), or, where there is none or by the seed's turn, one that stands
 // nowhere in them. kName: a name becomes another name of the passages that the sentence does not have. kNegation: "is" becomes "is not",
-// "never" goes, or "It is not true that" comes before. kElsewhere: a sentence of another text.
+// "never" goes, or "It is not true that" comes before. kElsewhere: a sentence of another text. kTitle: a number or a name becomes
+// one that stands nowhere in the passages (a name: out of `elsewhere`), to be judged with that word in their titles.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +21,13 @@
 
 namespace lectern::eval {
 
-enum class Spoiling { kNumber, kName, kNegation, kElsewhere };
-std::string_view SpoilingName(Spoiling kind);   // number, name, negation, elsewhere
+enum class Spoiling { kNumber, kName, kNegation, kElsewhere, kTitle };
+std::string_view SpoilingName(Spoiling kind);   // number, name, negation, elsewhere, title
 
 struct Spoiled {
   Spoiling kind = Spoiling::kNumber;
   std::string text;
+  std::string in_title;                     // kTitle: what the titles of the passages are to hold as well
 };
 
 struct SpoilOptions {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "service/eval/answer_report.h"
 #include "service/eval/questions.h"
 #include "tests/support/temp_dir.h"
@@ -88,6 +90,32 @@ TEST(Sample, DrawsWhatPythonDraws) {
 constexpr std::string_view kSquad = R"({"data":[{"title":"T","paragraphs":[{"context":"C.","qas":[
       {"id":"1","question":"Q?","answers":[{"text":"C","answer_start":0}]},
       {"id":"2","question":"R?","answers":[],"is_impossible":true}]}]}]})";
+
+TEST(Shards, TogetherAreAllQuestionsAndNoneTwice) {
+  std::vector<EvalQuestion> all(10);
+  for (int i = 0; i < 10; ++i) all[i].id = std::to_string(i);
+  std::multiset<std::string> seen;
+  for (const char* shard : {"0/3", "1/3", "2/3"}) {
+    const auto part = ShardOf(all, shard);
+    ASSERT_TRUE(part.ok());
+    EXPECT_GE(part->size(), 3u);
+    for (const EvalQuestion& question : *part) seen.insert(question.id);
+  }
+  EXPECT_EQ(seen.size(), 10u);
+  EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), 10u);
+  for (const char* bad : {"", "1", "3/3", "-1/3", "1/0", "a/3", "1/b", "0/3x"}) {
+    EXPECT_NE(std::string(ShardOf(all, bad).status().message()).find("I/N"), std::string::npos) << bad;
+  }
+}
+
+TEST(AnswerReport, ShardsOfOneRunMayFollowEachOtherAndRunsOfTwoKindsMayNot) {
+  const std::string first = R"({"run":{"k":10,"shard":"0/2"}})" "\n" R"({"id":"a","answer":"x"})" "\n";
+  const auto both = ParseAnswers(first + R"({"run":{"k":10,"shard":"1/2"}})" "\n" R"({"id":"b","answer":"y"})" "\n", "f");
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ(both->answers.size(), 2u);
+  const auto mixed = ParseAnswers(first + R"({"run":{"k":20,"shard":"1/2"}})" "\n", "f");
+  EXPECT_NE(std::string(mixed.status().message()).find("f:3"), std::string::npos);
+}
 
 TEST(Questions, AreReadFromSquadAndFromJsonLines) {
   const auto squad = ParseQuestions(kSquad, "f");

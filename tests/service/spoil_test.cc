@@ -44,16 +44,40 @@ const std::vector<Known>& AllKnown() {
 TEST(Spoil, ChangesWhatItNamesAndNothingElse) {
   const std::vector<std::string> elsewhere = {"Whales sing."};
   const auto spoiled = SpoilSentence("Calder built the dam at Corrie Water in 1931.", AllKnown()[0].text, {.seed = 3, .elsewhere = elsewhere});
-  ASSERT_EQ(spoiled.size(), 4u);
+  ASSERT_EQ(spoiled.size(), 5u);
   EXPECT_EQ(spoiled[0].kind, Spoiling::kNumber);
   EXPECT_EQ(spoiled[0].text.find("1931"), std::string::npos);
   EXPECT_EQ(spoiled[1].kind, Spoiling::kName);
   EXPECT_NE(spoiled[1].text, "Calder built the dam at Corrie Water in 1931.");
   EXPECT_EQ(spoiled[2].text, "It is not true that Calder built the dam at Corrie Water in 1931.");
   EXPECT_EQ(spoiled[3].text, "Whales sing.");
+  EXPECT_EQ(spoiled[4].kind, Spoiling::kTitle);
+  EXPECT_NE(spoiled[4].text.find(spoiled[4].in_title), std::string::npos);
+  EXPECT_EQ(AllKnown()[0].text.find(spoiled[4].in_title), std::string::npos) << "only the title has it";
   EXPECT_EQ(SpoilSentence("It is not red.", "It is not red.", {})[0].text, "It is red.");
   EXPECT_EQ(SpoilSentence("It is red.", "It is red.", {})[0].text, "It is not red.");
   EXPECT_TRUE(SpoilSentence("", "x", {}).empty());
+}
+
+TEST(Support, ATitleLendsNoNumberOrNameInWhosePlaceThePassageHasAnother) {
+  const auto supported = [](std::string_view sentence, std::string_view title, std::string_view text) {
+    const std::vector<Source> sources = {{title, text, {}}};
+    return JudgeSupport(sentence, sources, nullptr).supported;
+  };
+  EXPECT_FALSE(supported("The dam was built in 1931 by Hale.", "Dams of 1931", "The dam was built in 1935 by Hale."));
+  EXPECT_FALSE(supported("Hale built the dam in 1931.", "Dams of 1931", "Hale built the dam at Corrie Water in 1935."));
+  EXPECT_FALSE(supported("The dam was built in 1935 by Hale.", "The dams of Hale", "The dam was built in 1935 by Calder."));
+  EXPECT_FALSE(supported("Hale built the dam in 1935.", "The dams of Hale", "The dam was built in 1935 by Calder."));
+  EXPECT_FALSE(supported("The dam was built in 1935 by Hale.", "The dams of Hale", "Calder built the dam in 1935."));
+  EXPECT_FALSE(supported("Hale built the dam in 1935.", "The dams of Hale", "Calder built the dam in 1935."));
+  EXPECT_FALSE(supported("The dam stands in Lyon beside the river.", "Lyon", "The dam stands in Paris beside the river."));
+  EXPECT_FALSE(supported("In 1931.", "Dams of 1931", "It holds 42 million litres."));
+  // What the passage leaves to its title is lent all the same.
+  EXPECT_TRUE(supported("The dam was built in 1935 by Hale.", "The dam of 1935", "The dam was built by Hale."));
+  EXPECT_TRUE(supported("Marie Curie won the Nobel Prize in 1903.", "Marie Curie", "She won the Nobel Prize in 1903."));
+  EXPECT_TRUE(supported("Curie was born in Warsaw.", "Marie Curie", "Marie was born in Warsaw."));
+  EXPECT_TRUE(supported("The dam at Corrie Water was built by Ruth Calder in 1931.", "Corrie Water", "The dam was built by the engineer Ruth Calder in 1931."));
+  EXPECT_TRUE(supported("Apollo 11 landed on the Moon on July 20.", "Apollo 11", "The spacecraft landed on the Moon on July 20, 1969."));
 }
 
 // The small form of `lectern eval citations`: many seeds over few sentences.
@@ -70,7 +94,10 @@ TEST(Spoil, SpoiledSentencesLoseTheirCitationAndTrueOnesKeepIt) {
     for (uint64_t seed = 0; seed < 20; ++seed) {
       for (const Spoiled& s : SpoilSentence(known[k].sentence, known[k].text, {.seed = seed, .elsewhere = elsewhere})) {
         ++spoiled;
-        const bool cited = JudgeSupport(s.text, sources, nullptr).supported;
+        const std::string title = known[k].title + (s.in_title.empty() ? "" : ", " + s.in_title);
+        const std::vector<Source> retitled = {{title, known[k].text, {}}};
+        const bool cited = JudgeSupport(s.text, retitled, nullptr).supported;
+        EXPECT_FALSE(cited && s.kind == Spoiling::kTitle) << s.text << " | " << title;
         lost += !cited;
         if (cited) RecordProperty("passed_" + std::to_string(spoiled), s.text);
       }
