@@ -2,9 +2,13 @@
 """Fits the answerer's ranking and trust (service/answer/calibration.cc) and prints the tables to put there.
 
   lectern eval answers --questions train-v1.1.json.xz --limit 400 --answer-mode span --out rank.jsonl
-  lectern eval answers --questions dev-v2.0.json.xz --half 0 --limit 600 --answer-mode span --out trust.jsonl
+  lectern eval answers --questions dev-v2.0.json.xz --limit 2000 --answer-mode span --out trust.jsonl
   fit_calibrator.py rank  train-v1.1.json.xz rank.jsonl
   fit_calibrator.py trust dev-v2.0.json.xz trust.jsonl [QUESTIONS.jsonl answers.jsonl ...]
+
+Every feature is in the answers file, whatever the shipped weights are: nothing is read again. --half 0|1 keeps the questions whose
+title (or gold document, or id) has an even or odd CRC-32, as `eval answers --half` does; the other half is there to report on.
+`eval answers --predictions FILE --rejudge` shows what the new numbers do once they are built in.
 
 rank: softmax over the candidates of a question, each weighted by its token F1. trust: logistic regression on whether the chosen
 answer is right (F1 0.5 or more). Both with an L2 penalty on standardised features, chosen by 5-fold cross-validation over questions.
@@ -16,6 +20,7 @@ import json
 import lzma
 import re
 import string
+import zlib
 
 import numpy as np
 from scipy.optimize import minimize
@@ -40,20 +45,26 @@ def f1(text, golds):
     return best
 
 
-def golds_of(path):
+def golds_of(path, half=-1):
+    """Accepted answers by id."""
+    return {q["id"]: q["answers"] for q in questions_of(path)
+            if half < 0 or zlib.crc32((q.get("title") or q.get("doc_id") or q["id"]).encode()) % 2 == half}
+
+
+def questions_of(path):
     opener = lzma.open if path.endswith(".xz") else open
     with opener(path, "rt", encoding="utf-8") as f:
         text = f.read()
     if '"data"' in text[:200]:
-        return {qa["id"]: [a["text"] for a in qa["answers"]] for article in json.loads(text)["data"]
-                for paragraph in article["paragraphs"] for qa in paragraph["qas"]}
+        return [{"id": qa["id"], "title": article["title"], "answers": [a["text"] for a in qa["answers"]]}
+                for article in json.loads(text)["data"] for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return {row.get("id") or row["_id"]: row["answers"] for row in rows}
+    return [{**row, "id": row.get("id") or row["_id"]} for row in rows]
 
 
-def rows_of(path):
+def rows_of(path, golds):
     with open(path, encoding="utf-8") as f:
-        return [row for row in map(json.loads, f) if "features" in row and row["features"]["candidates"]]
+        return [row for row in map(json.loads, f) if row.get("id") in golds and "features" in row]
 
 
 def standard(x):
@@ -82,8 +93,8 @@ def fit_softmax(groups, l2):
 
 
 def rank(args):
-    golds = golds_of(args.files[0])
-    questions = rows_of(args.files[1])
+    golds = golds_of(args.files[0], args.half)
+    questions = rows_of(args.files[1], golds)
     for name, columns, judged in (("kRankFirst", FIRST, False), ("kRankSecond", list(range(len(RANK))), True)):
         groups = []
         for row in questions:
@@ -125,8 +136,8 @@ def at_kept(trust, right, unanswerable, keep=0.9):
 def trust(args):
     x, y, none = [], [], []
     for questions, answers in zip(args.files[::2], args.files[1::2]):
-        golds = golds_of(questions)
-        for row in rows_of(answers):
+        golds = golds_of(questions, args.half)
+        for row in rows_of(answers, golds):
             x.append(row["features"]["trust"])
             y.append(f1(row["reply"], golds[row["id"]]) >= 0.5)
             none.append(not golds[row["id"]])
@@ -170,6 +181,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["rank", "trust"])
     parser.add_argument("files", nargs="+", help="QUESTIONS ANSWERS, in pairs")
+    parser.add_argument("--half", type=int, choices=[0, 1], default=-1, help="fit on this half of the titles")
     parser.add_argument("--without", nargs="*", default=[], help="trust: features to leave out")
     args = parser.parse_args()
     (rank if args.what == "rank" else trust)(args)

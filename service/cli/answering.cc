@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "index/bm25.h"
+
 namespace lectern::cli {
 namespace answer = service::answer;
 
@@ -27,14 +29,31 @@ absl::StatusOr<answer::AnswerOptions> AnswerOptionsOf(const service::Config& con
 }
 
 absl::StatusOr<PassageSearch> PassageSearch::Open(Context& context, const SearchFlags& flags, const std::string& collection) {
-  PassageSearch search(context, flags);
+  ASSIGN_OR_RETURN(std::string name, context.engine->ResolveAlias(collection));
+  PassageSearch search(context, flags, std::move(name));
   if (search.flags_.k < 0) search.flags_.k = 10;
-  ASSIGN_OR_RETURN(search.corpus_, context.engine->OpenCorpus(collection));
+  ASSIGN_OR_RETURN(search.corpus_, context.engine->OpenCorpus(search.collection_));
   ASSIGN_OR_RETURN(const index::SearchRequest probe, MakeRequest(search.flags_, context.config(), "x"));
   if (NeedsEncoder(probe, *search.corpus_)) {
     ASSIGN_OR_RETURN(search.encoder_, context.engine->EncoderOf(*search.corpus_, &search.why_));
   }
   return search;
+}
+
+absl::StatusOr<Json> PassageSearch::Settings() const {
+  ASSIGN_OR_RETURN(const index::SearchRequest request, MakeRequest(flags_, context_->config(), "x"));
+  Json retrievers = Json::array();
+  for (const index::RetrieverSpec& spec : request.retrievers) {
+    const bool bm25 = spec.type == index::RetrieverSpec::Type::kBm25;
+    Json one = {{"type", bm25 ? "bm25" : "dense"}, {"candidates", spec.k}, {"weight", index::WeightOf(spec, *request.fusion)}};
+    if (bm25) one.update({{"k1", spec.k1.value_or(index::Bm25Params().k1)}, {"b", spec.b.value_or(index::Bm25Params().b)}});
+    else one["ef"] = spec.ef;
+    retrievers.push_back(std::move(one));
+  }
+  return Json{{"collection", collection_}, {"generation", corpus_->generation()}, {"encoder", encoder_ == nullptr ? Json(nullptr) : Json(encoder_->fingerprint())},
+              {"k", request.k}, {"offset", request.offset}, {"retrievers", retrievers}, {"fusion", index::FusionMethodName(*request.fusion)},
+              {"rrf_k", request.rrf_k}, {"filter", flags_.filter}, {"chunks", flags_.chunks}, {"rerank", flags_.rerank},
+              {"rerank_depth", flags_.rerank_depth ? Json(*flags_.rerank_depth) : Json(nullptr)}};
 }
 
 absl::StatusOr<index::SearchResponse> PassageSearch::Find(const std::string& question, answer::AnswerRequest* request) const {

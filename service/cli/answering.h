@@ -31,14 +31,18 @@ class PassageSearch {
   static absl::StatusOr<PassageSearch> Open(Context& context, const SearchFlags& flags, const std::string& collection);
   // Fills request->passages and read_document. The question is prose: no operators.
   absl::StatusOr<index::SearchResponse> Find(const std::string& question, service::answer::AnswerRequest* request) const;
+  // All that decides what Find finds: collection, generation, encoder, and the request with its defaults filled in.
+  absl::StatusOr<Json> Settings() const;
   const index::Corpus& corpus() const { return *corpus_; }
   index::Encoder* encoder() const { return encoder_; }      // null: none at hand, see why
   const std::string& why() const { return why_; }
 
  private:
-  PassageSearch(Context& context, SearchFlags flags) : context_(&context), flags_(std::move(flags)) {}
+  PassageSearch(Context& context, SearchFlags flags, std::string collection)
+      : context_(&context), flags_(std::move(flags)), collection_(std::move(collection)) {}
   Context* context_;
   SearchFlags flags_;
+  std::string collection_;
   std::shared_ptr<const index::Corpus> corpus_;
   index::Encoder* encoder_ = nullptr;
   std::string why_;

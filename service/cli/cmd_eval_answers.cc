@@ -22,7 +22,7 @@ struct Args {
   int64_t limit = 0;
   uint32_t seed = 7;
   int half = -1;
-  bool resume = false, per_query = false;
+  bool resume = false, per_query = false, rejudge = false;
   std::vector<std::string> fail_under;
   SearchFlags search;
 };
@@ -45,13 +45,14 @@ absl::StatusOr<std::vector<eval::EvalQuestion>> DrawQuestions(const Args& args) 
   return questions;
 }
 
-// How the answers are made: a run can only be taken up again by the same.
-Json RunSettings(const Args& args, const service::Config& config, const answer::AnswerOptions& options, uint64_t generation) {
-  return {{"collection", args.collection}, {"generation", generation}, {"reader", config.String("reader.model")},
-          {"answer_mode", config.String("reader.answer_mode")}, {"citations", config.String("reader.citations")},
+// How the answers are made, every default filled in: a run can only be taken up again by the same.
+Json RunSettings(const Context& context, const Args& args, const answer::AnswerOptions& options, Json search) {
+  const service::Config& config = context.config();
+  return {{"engine", context.version}, {"reader", config.String("reader.model")}, {"chat_template", config.String("reader.chat_template")},
+          {"answer_mode", answer::AnswerModeName(options.mode)}, {"citations", config.String("reader.citations")},
           {"instruction", options.instruction}, {"max_context_tokens", options.max_context_tokens}, {"max_tokens", options.max_tokens},
-          {"retrievers", args.search.retrievers}, {"fusion", args.search.fusion}, {"k", args.search.k}, {"rerank", args.search.rerank},
-          {"shard", args.shard}};
+          {"search", std::move(search)}, {"questions", args.questions},
+          {"only", args.only}, {"half", args.half}, {"limit", args.limit}, {"seed", args.seed}, {"shard", args.shard}};
 }
 
 Json FeaturesJson(const answer::AnswerResult& r) {
@@ -137,8 +138,11 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
     }
   }
   const std::string path = args.out.empty() ? internal::Concat(args.questions == "-" ? "questions" : args.questions, ".answers.jsonl") : args.out;
-  ASSIGN_OR_RETURN(AnswersOut out, AnswersOut::Open(path, args.resume,
-                                                    RunSettings(args, context.config(), options, search ? search->corpus().generation() : 0)));
+  Json settings;   // null: closed
+  if (search) {
+    ASSIGN_OR_RETURN(settings, search->Settings());
+  }
+  ASSIGN_OR_RETURN(AnswersOut out, AnswersOut::Open(path, args.resume, RunSettings(context, args, options, std::move(settings))));
   ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
   answer::ReaderModel model(*reader);
   answer::Answerer answerer(model, search ? search->encoder() : nullptr);
@@ -226,7 +230,8 @@ absl::StatusOr<int> FailUnder(Context& context, const Args& args, const eval::An
 }
 
 absl::StatusOr<int> Report(Context& context, const Args& args, const std::vector<eval::EvalQuestion>& questions, const std::string& path) {
-  ASSIGN_OR_RETURN(const eval::AnswerFile mine, eval::ReadAnswers(path));
+  ASSIGN_OR_RETURN(eval::AnswerFile mine, eval::ReadAnswers(path));
+  if (args.rejudge) RETURN_IF_ERROR(Annotate(eval::Rejudge(&mine), path));
   const bool closed = args.collection.empty();
   const eval::AnswerReport report = eval::ScoreAnswers(questions, mine, closed);
   std::vector<eval::AnswerComparison> rows;
@@ -297,6 +302,7 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
   if (!args.predictions.empty() && (!args.out.empty() || args.resume)) {
     return InvalidArgument("--predictions scores answers that are on file: --out and --resume have no place beside it");
   }
+  if (args.rejudge && args.predictions.empty()) return InvalidArgument("--rejudge is of --predictions: what is read now is judged by this build's weights anyway");
   ASSIGN_OR_RETURN(const std::vector<eval::EvalQuestion> questions, DrawQuestions(args));
   if (!args.predictions.empty()) return Report(context, args, questions, args.predictions);
   absl::StatusOr<std::string> path = ReadAll(context, args, questions);
@@ -321,6 +327,7 @@ void RegisterEvalAnswers(Registry& registry, CLI::App* eval) {
   answers->add_option("--out", args->out, "JSON lines, an answer a line, written as they come (default: QUESTIONS.answers.jsonl)");
   answers->add_flag("--resume", args->resume, "go on with the file of --out where a run was stopped");
   answers->add_option("--predictions", args->predictions, "score these answers instead of reading: ours, or {id, answer|reply|prediction}");
+  answers->add_flag("--rejudge", args->rejudge, "with --predictions: trust and abstention by this build's weights, from the features on file");
   answers->add_option("--baseline", args->baseline, "another system's answers to the same questions: paired differences");
   answers->add_option("--curve", args->curve, "write the whole abstention curve here, as CSV");
   answers->add_flag("--per-query", args->per_query, "values of each question");

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "index/readers/byte_source.h"
+#include "service/answer/calibration.h"
 
 namespace lectern::eval {
 namespace {
@@ -48,6 +49,12 @@ absl::StatusOr<std::pair<std::string, AnswerRecord>> ParseRecord(const Json& row
     if (!record.abstained) record.answer = record.reply;
   }
   if (row.contains("trust") && row["trust"].is_number()) record.trust = row["trust"].get<double>();
+  if (row.contains("features") && row["features"].contains("trust") && row["features"]["trust"].is_array()) {
+    for (const Json& value : row["features"]["trust"]) {
+      if (!value.is_number()) return InvalidArgument("'features.trust' must be a list of numbers");
+      record.trust_features.push_back(value.get<double>());
+    }
+  }
   if (row.contains("citations")) {
     if (!row["citations"].is_array()) return InvalidArgument("'citations' must be a list");
     for (const Json& citation : row["citations"]) {
@@ -161,6 +168,22 @@ absl::StatusOr<AnswerFile> ParseAnswers(std::string_view text, const std::string
     }
   }
   return file;
+}
+
+absl::Status Rejudge(AnswerFile* file) {
+  int64_t judged = 0;
+  for (auto& [id, record] : file->answers) {
+    service::answer::TrustFeatures features;
+    if (record.trust_features.size() != features.size()) continue;
+    std::copy(record.trust_features.begin(), record.trust_features.end(), features.begin());
+    record.trust = service::answer::TrustProbability(features);
+    record.abstained = *record.trust < service::answer::kDefaultTrust;
+    record.answer = record.abstained ? "" : record.reply;
+    if (record.abstained) record.citations.clear();
+    ++judged;
+  }
+  if (judged == 0) return InvalidArgument("no answer on file has the features of this build (answers of --answer-mode span have them)");
+  return absl::OkStatus();
 }
 
 const AnswerMeasure* AnswerReport::Find(std::string_view name) const {

@@ -39,6 +39,7 @@ struct AnswerRecord {
   std::string answer, reply;
   bool abstained = false;
   std::optional<double> trust;
+  std::vector<double> trust_features;   // of the chosen span, where the file has them
   std::vector<CitedSpan> citations;
 };
 
@@ -50,6 +51,10 @@ struct AnswerFile {
 // A last line that was cut off is passed over: a run may be going on, or have been stopped.
 absl::StatusOr<AnswerFile> ReadAnswers(const std::string& path);
 absl::StatusOr<AnswerFile> ParseAnswers(std::string_view text, const std::string& name);
+
+// Trust anew, by the weights of this build, from the features on file; a reply below the shipped threshold is abstained from, as
+// `--citations required` does, the others are given. kInvalidArgument where no answer has this build's features.
+absl::Status Rejudge(AnswerFile* file);
 
 struct AnswerMeasure {
   std::string name;

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "service/answer/calibration.h"
 #include "service/eval/answer_report.h"
 #include "service/eval/questions.h"
 #include "tests/support/temp_dir.h"
@@ -115,6 +116,28 @@ TEST(AnswerReport, ShardsOfOneRunMayFollowEachOtherAndRunsOfTwoKindsMayNot) {
   EXPECT_EQ(both->answers.size(), 2u);
   const auto mixed = ParseAnswers(first + R"({"run":{"k":20,"shard":"1/2"}})" "\n", "f");
   EXPECT_NE(std::string(mixed.status().message()).find("f:3"), std::string::npos);
+}
+
+TEST(AnswerReport, RejudgingTakesTrustFromTheFeaturesOnFile) {
+  service::answer::TrustFeatures strong{}, weak{};
+  const auto at = [](std::string_view name) {
+    return std::find(service::answer::kTrustNames.begin(), service::answer::kTrustNames.end(), name) - service::answer::kTrustNames.begin();
+  };
+  strong[at("coverage")] = 1;
+  weak[at("gap")] = 1;
+  weak[at("missing_names")] = 3;
+  weak[at("logprob")] = -10;
+  const auto line = [](const char* id, const service::answer::TrustFeatures& features) {
+    return DumpJson({{"id", id}, {"outcome", "partial"}, {"answer", "Nile"}, {"reply", "Nile"}, {"trust", 0.5}, {"features", {{"trust", features}}}}) + "\n";
+  };
+  auto file = ParseAnswers(line("strong", strong) + line("weak", weak), "f");
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(Rejudge(&*file).ok());
+  EXPECT_FALSE(file->answers["strong"].abstained);
+  EXPECT_TRUE(file->answers["weak"].abstained);
+  EXPECT_EQ(file->answers["strong"].trust, service::answer::TrustProbability(strong));
+  auto other = ParseAnswers(R"({"id":"a","reply":"x"})", "f");
+  EXPECT_FALSE(Rejudge(&*other).ok());
 }
 
 TEST(Questions, AreReadFromSquadAndFromJsonLines) {
