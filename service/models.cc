@@ -72,6 +72,39 @@ absl::StatusOr<std::string> ModelStore::Resolve(std::string_view model) const {
                             "; run scripts/fetch_models.py, or `lectern model add PATH --as ", name, "`");
 }
 
+absl::StatusOr<std::string> ModelStore::Sha256(std::string_view model) const {
+  ASSIGN_OR_RETURN(const std::string path, Resolve(model));
+  std::error_code error;
+  std::vector<std::string> files;   // "name size time" of each
+  const auto add = [&](const stdfs::path& file) {
+    const auto size = stdfs::file_size(file, error);
+    if (error) return;   // a folder within
+    files.push_back(internal::Concat(file.filename().string(), " ", size, " ", stdfs::last_write_time(file, error).time_since_epoch().count()));
+  };
+  if (stdfs::is_directory(path, error)) {
+    for (const auto& entry : stdfs::directory_iterator(path, error)) add(entry.path());
+    std::sort(files.begin(), files.end());
+  } else {
+    add(path);
+  }
+  const std::string cache = data_dir_ + "/models/hashes";
+  Json known = Json::object();
+  if (absl::StatusOr<std::string> text = ReadFile(cache); text.ok()) {
+    if (absl::StatusOr<Json> json = ParseJson(*text); json.ok() && json->is_object()) known = *std::move(json);
+  }
+  const std::string key = stdfs::absolute(path, error).string();
+  if (const auto it = known.find(key); it != known.end() && it->is_object() && it->value("files", Json()) == Json(files) && (*it)["sha256"].is_string()) {
+    return (*it)["sha256"].get<std::string>();
+  }
+  ASSIGN_OR_RETURN(const auto file, model_file::ModelFile::Open(path));
+  ASSIGN_OR_RETURN(const std::string sha256, file->Sha256());
+  known[key] = {{"files", files}, {"sha256", sha256}};
+  FileSystem& fs = FileSystem::Posix();
+  // Where it cannot be kept (a read-only directory), it is computed again the next time.
+  if (fs.Exists(data_dir_) && fs.CreateDirectories(data_dir_ + "/models").ok()) WriteFileAtomically(fs, cache, DumpJson(known, 1)).IgnoreError();
+  return sha256;
+}
+
 absl::StatusOr<ModelRecord> ModelStore::Inspect(std::string_view model) const {
   ASSIGN_OR_RETURN(const std::string path, Resolve(model));
   ASSIGN_OR_RETURN(const auto file, model_file::ModelFile::Open(path));

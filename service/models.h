@@ -9,7 +9,7 @@
 // Threads: one process writes; reads from anywhere.
 // Errors:  kFailedPrecondition: no such model, with the command that fixes it. kDataLoss: SHA-256 differs. kUnimplemented,
 //          kDataLoss from the structure check of Add.
-// Cost:    Resolve looks at a few paths; Add and Verify read the whole model.
+// Cost:    Resolve looks at a few paths; Add and Verify read the whole model, Sha256 the first time.
 #pragma once
 
 #include <string>
@@ -34,6 +34,8 @@ class ModelStore {
 
   // A path that exists, a record's id, or a name in the models folder (with or without .gguf).
   absl::StatusOr<std::string> Resolve(std::string_view model) const;
+  // Of the model's files. Kept in <data>/models/hashes while paths, sizes and times of the files are the same.
+  absl::StatusOr<std::string> Sha256(std::string_view model) const;
   absl::StatusOr<ModelRecord> Inspect(std::string_view model) const;   // structure only, no SHA-256
   absl::StatusOr<ModelRecord> Add(const std::string& path, std::string_view id, std::string_view expected_sha256) const;
   absl::StatusOr<std::vector<ModelRecord>> List() const;               // records, then files of the models folder

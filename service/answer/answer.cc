@@ -54,7 +54,12 @@ std::string_view AnswerModeName(AnswerMode mode) {
 }
 
 absl::StatusOr<int64_t> VerifyCitations(const AnswerRequest& request, std::vector<Citation>* citations) {
-  std::map<std::string, std::string> texts;
+  std::map<std::string, std::vector<std::string>> texts;   // of each document: as the passages had it, and as it is now
+  const auto read = [](const auto& source, const std::string& doc_id) -> absl::StatusOr<std::string> {
+    absl::StatusOr<std::string> text = source(doc_id);
+    if (text.status().code() == absl::StatusCode::kNotFound) return std::string();   // deleted meanwhile: nothing to cite
+    return text;
+  };
   int64_t removed = 0;
   std::vector<Citation> kept;
   for (Citation& citation : *citations) {
@@ -62,21 +67,23 @@ absl::StatusOr<int64_t> VerifyCitations(const AnswerRequest& request, std::vecto
     if (at == texts.end()) {
       std::string text;
       if (request.read_document) {
-        absl::StatusOr<std::string> stored = request.read_document(citation.doc_id);
-        if (!stored.ok() && stored.status().code() != absl::StatusCode::kNotFound) return stored.status();
-        if (stored.ok()) text = *std::move(stored);   // deleted meanwhile: nothing to cite
+        ASSIGN_OR_RETURN(text, read(request.read_document, citation.doc_id));
       } else {
         for (const Passage& passage : request.passages) {
           if (passage.doc_id == citation.doc_id) text = passage.text;
         }
       }
-      at = texts.emplace(citation.doc_id, std::move(text)).first;
+      at = texts.emplace(citation.doc_id, std::vector{std::move(text)}).first;
+      if (request.read_current) {
+        ASSIGN_OR_RETURN(std::string now, read(request.read_current, citation.doc_id));
+        at->second.push_back(std::move(now));
+      }
     }
-    const auto size = static_cast<int64_t>(at->second.size());
-    const bool equal = !citation.quote.empty() && citation.start >= 0 && citation.start < citation.end && citation.end <= size &&
-                       std::string_view(at->second).substr(citation.start, citation.end - citation.start) == citation.quote &&
-                       ConvertOffset(at->second, citation.start, OffsetUnit::kUtf8).ok() &&
-                       ConvertOffset(at->second, citation.end, OffsetUnit::kUtf8).ok();
+    const bool equal = std::all_of(at->second.begin(), at->second.end(), [&](const std::string& text) {
+      return !citation.quote.empty() && citation.start >= 0 && citation.start < citation.end && citation.end <= static_cast<int64_t>(text.size()) &&
+             std::string_view(text).substr(citation.start, citation.end - citation.start) == citation.quote &&
+             ConvertOffset(text, citation.start, OffsetUnit::kUtf8).ok() && ConvertOffset(text, citation.end, OffsetUnit::kUtf8).ok();
+    });
     if (!equal) {
       ++removed;
       continue;
@@ -199,11 +206,14 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   const SpanAutomaton automaton(texts, SpanAutomaton::Bounds::kWords);
 
   auto since = std::chrono::steady_clock::now();
-  work.Progress("read", 0, result.prompt_tokens);
-  RETURN_IF_ERROR(model_.NextLogits(work.prompt, options.cancel).status());   // the prefill, apart, so that it can be timed
+  decoder::GenerateOptions prefill;   // the prompt, apart, so that it can be timed
+  prefill.max_tokens = 1;
+  prefill.cancel = options.cancel;
+  prefill.on_prefill = [&](int64_t done, int64_t total) { work.Progress("read", done, total); };
+  ASSIGN_OR_RETURN(const decoder::Generation read, model_.Generate(work.prompt, prefill, nullptr));
+  result.cached_tokens = read.cached_tokens;
   result.took_ms["prefill"] = Milliseconds(since);
   result.took_ms["ttft"] = Milliseconds(work.started);
-  work.Progress("read", result.prompt_tokens, result.prompt_tokens);
   since = std::chrono::steady_clock::now();
   SpanSearchOptions search;
   search.max_expansions = options.max_expansions;
@@ -260,7 +270,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   result.outcome = Outcome::kAnswered;
   if (options.citations == CitationMode::kRequired && result.citations.empty()) {
     result.outcome = Outcome::kAbstained;
-    result.reason = "the quote of the answer is not in the stored document";
+    result.reason = "the quote of the answer is not, or no longer, in the stored document";
   } else if (options.citations != CitationMode::kOff && result.trust < least) {
     char line[128];
     std::snprintf(line, sizeof(line), "the evidence is too weak: chance of being right %.2f, needed %.2f", result.trust, least);
@@ -325,7 +335,7 @@ absl::Status Answerer::AnswerProse(Work& work) {
         own.push_back(work.Cite(support.source, support.quote));
         ASSIGN_OR_RETURN(const int64_t dropped, VerifyCitations(work.request, &own));
         result.dropped_citations += dropped;
-        if (own.empty()) why = "its quote is not in the stored document";
+        if (own.empty()) why = "its quote is not, or no longer, in the stored document";
       }
     }
     if (own.empty() && options.citations == CitationMode::kRequired) {

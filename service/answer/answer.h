@@ -14,7 +14,8 @@
 //
 // Modes: span gives words of a passage, chosen among the most probable spans; prose writes sentences and keeps those a
 // passage supports. auto takes prose for why, how, yes-no and "describe ..." questions, span for all others.
-// A citation is given only if its quote equals the stored document at its span, read again after the answer is made.
+// A citation is given only if its quote equals the document at its span, read again after the answer is made: the text the
+// passages came from and, where read_current is given, the store's own as it is by then.
 #pragma once
 
 #include <cstdint>
@@ -69,6 +70,8 @@ struct AnswerRequest {
   std::vector<Passage> passages;       // best first
   // The stored text of a document. Null: the passages' own text is the document (their begin must be 0).
   std::function<absl::StatusOr<std::string>(const std::string& doc_id)> read_document;
+  // The text of a document now, which may be newer than the passages; kNotFound: deleted. Null: read_document tells.
+  std::function<absl::StatusOr<std::string>(const std::string& doc_id)> read_current;
   AnswerOptions options;
 };
 
@@ -100,7 +103,7 @@ struct AnswerResult {
   std::string reason;                  // where not answered
   AnswerMode mode = AnswerMode::kSpan; // the one used
   std::vector<Citation> citations;
-  int64_t dropped_citations = 0;       // made, but not equal to the stored text
+  int64_t dropped_citations = 0;       // made, but not equal to the stored text, or no longer
   std::vector<Removed> removed;
   int64_t budget_tokens = 0, used_tokens = 0;
   std::vector<std::pair<std::string, int64_t>> packed;   // chunk_id, tokens
@@ -126,7 +129,7 @@ class Answerer {
   VocabularyTrie vocabulary_;
 };
 
-// Removes each citation whose quote is not the stored text at [start, end); returns how many.
+// Removes each citation whose quote is not the text at [start, end), of read_document and of read_current; returns how many.
 absl::StatusOr<int64_t> VerifyCitations(const AnswerRequest& request, std::vector<Citation>* citations);
 
 }  // namespace lectern::service::answer

@@ -67,7 +67,29 @@ absl::StatusOr<index::SearchResponse> PassageSearch::Find(const std::string& que
     request->passages.push_back({hit.doc_id, hit.chunk_id, hit.title, hit.uri, hit.doc_sha256, hit.text, hit.span.begin, hit.score});
   }
   request->read_document = [corpus = corpus_](const std::string& doc_id) { return corpus->DocumentText(doc_id); };
+  request->read_current = [this](const std::string& doc_id) { return CurrentText(doc_id); };
   return found;
+}
+
+absl::StatusOr<std::string> PassageSearch::CurrentText(const std::string& doc_id) const {
+  absl::Status status;
+  for (int attempt = 0; attempt < 3; ++attempt) {   // the store may be compacting under us
+    if (store_ == nullptr) {
+      auto opened = context_->engine->OpenFollower();
+      status = opened.status();
+      if (!status.ok()) continue;
+      store_ = *std::move(opened);
+    } else if (status = store_->CatchUp(); !status.ok()) {
+      store_.reset();
+      continue;
+    }
+    absl::StatusOr<index::StoredDocument> stored = store_->Get(collection_, doc_id);
+    if (stored.ok()) return std::move(stored->document.text);
+    status = stored.status();
+    if (status.code() == absl::StatusCode::kNotFound) return status;
+    store_.reset();
+  }
+  return Annotate(status, internal::Concat("check the citation of document '", doc_id, "' against the store"));
 }
 
 }  // namespace lectern::cli

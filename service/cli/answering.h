@@ -29,7 +29,7 @@ absl::StatusOr<service::answer::AnswerOptions> AnswerOptionsOf(const service::Co
 class PassageSearch {
  public:
   static absl::StatusOr<PassageSearch> Open(Context& context, const SearchFlags& flags, const std::string& collection);
-  // Fills request->passages and read_document. The question is prose: no operators.
+  // Fills request->passages, read_document and read_current, which must not outlive this object. The question is prose: no operators.
   absl::StatusOr<index::SearchResponse> Find(const std::string& question, service::answer::AnswerRequest* request) const;
   // All that decides what Find finds: collection, generation, encoder, and the request with its defaults filled in.
   absl::StatusOr<Json> Settings() const;
@@ -40,10 +40,13 @@ class PassageSearch {
  private:
   PassageSearch(Context& context, SearchFlags flags, std::string collection)
       : context_(&context), flags_(std::move(flags)), collection_(std::move(collection)) {}
+  // The text of a document in the store, as the writer last committed it.
+  absl::StatusOr<std::string> CurrentText(const std::string& doc_id) const;
   Context* context_;
   SearchFlags flags_;
   std::string collection_;
   std::shared_ptr<const index::Corpus> corpus_;
+  mutable std::unique_ptr<index::DocumentStore> store_;   // opened for the first citation
   index::Encoder* encoder_ = nullptr;
   std::string why_;
 };

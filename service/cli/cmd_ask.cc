@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 
 #include "service/cli/answering.h"
 
@@ -31,7 +32,9 @@ Json CitationJson(const answer::Citation& c, const std::string& document, const 
           {"doc_sha256", c.doc_sha256}, {"verified", c.verified}};
 }
 
-absl::StatusOr<Json> ResultJson(const answer::AnswerResult& r, const index::Corpus& corpus, answer::OffsetUnit unit, const std::string& unit_name) {
+// `search`: the response of the search as `search --json` prints it, of which the answer keeps what it rests on.
+absl::StatusOr<Json> ResultJson(const answer::AnswerResult& r, const index::Corpus& corpus, answer::OffsetUnit unit, const std::string& unit_name,
+                                const Json& search, const Json& reader) {
   Json citations = Json::array(), packed = Json::array(), dropped = Json::array(), removed = Json::array(), took = Json::object();
   for (const auto& citation : r.citations) {
     ASSIGN_OR_RETURN(const std::string document, corpus.DocumentText(citation.doc_id));
@@ -55,6 +58,11 @@ absl::StatusOr<Json> ResultJson(const answer::AnswerResult& r, const index::Corp
               {"context", {{"budget_tokens", r.budget_tokens}, {"used_tokens", r.used_tokens}, {"packed", packed}, {"dropped", dropped}}},
               {"usage", {{"prompt_tokens", r.prompt_tokens}, {"completion_tokens", r.completion_tokens}, {"cached_tokens", r.cached_tokens}}},
               {"generation", corpus.generation()},
+              {"changes_not_indexed", search["changes_not_indexed"]},
+              {"degraded", search["degraded"]},
+              {"engine", search["engine"]},
+              {"encoder", search["encoder"]},
+              {"model", reader},
               {"took_ms", took}};
 }
 
@@ -114,13 +122,16 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(const PassageSearch search, PassageSearch::Open(context, args.search, args.collection));
   const index::Corpus& corpus = search.corpus();
   ASSIGN_OR_RETURN(const index::SearchResponse found, search.Find(args.question, &request));
-  for (const std::string& reason : found.degraded) {
-    context.terminal->Note("degraded: " + reason + (search.why().empty() ? "" : " (" + search.why() + ")"));
-  }
+  for (const std::string& reason : found.degraded) context.terminal->Note("degraded: " + DegradedSentence(reason, search.why()));
   const double search_ms = MsSince(start);
   if (args.stream && context.flags.json) context.terminal->Json({{"event", "search"}, {"hits", found.hits.size()}, {"took_ms", search_ms}});
 
   const auto load_start = std::chrono::steady_clock::now();
+  Json reader_json;
+  if (context.flags.json) {   // before the reader is there: hashing reads the whole file the first time
+    ASSIGN_OR_RETURN(const std::string sha256, context.engine->models().Sha256(config.String("reader.model")));
+    reader_json = {{"id", config.String("reader.model")}, {"sha256", sha256}};
+  }
   ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
   const double load_ms = MsSince(load_start);
   answer::ReaderModel model(*reader);
@@ -140,11 +151,18 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   result.took_ms["search"] = search_ms;
   result.took_ms["load"] = load_ms;
   result.took_ms["total"] = MsSince(start);
+  const std::optional<int64_t> behind = ChangesBehind(*context.engine, args.collection, corpus);
   if (context.flags.json) {
-    ASSIGN_OR_RETURN(const Json json, ResultJson(result, corpus, unit, args.offset_unit));
+    ASSIGN_OR_RETURN(const Json json, ResultJson(result, corpus, unit, args.offset_unit, SearchResponseJson(context, corpus, found, behind), reader_json));
     context.terminal->Json(json);
   } else {
     Print(*context.terminal, result, args.collection);
+  }
+  if (result.dropped_citations > 0) {
+    context.terminal->Note(internal::Concat("citations left out: ", result.dropped_citations, "; the stored document does not say so, or no longer"));
+  }
+  if (behind.value_or(0) > 0) {
+    context.terminal->Note(internal::Concat(*behind, " newer changes are not in generation ", corpus.generation(), " yet; `lectern index update ", args.collection, "` adds them"));
   }
   return kOk;
 }

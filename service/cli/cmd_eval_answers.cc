@@ -46,9 +46,10 @@ absl::StatusOr<std::vector<eval::EvalQuestion>> DrawQuestions(const Args& args) 
 }
 
 // How the answers are made, every default filled in: a run can only be taken up again by the same.
-Json RunSettings(const Context& context, const Args& args, const answer::AnswerOptions& options, Json search) {
+absl::StatusOr<Json> RunSettings(const Context& context, const Args& args, const answer::AnswerOptions& options, Json search) {
   const service::Config& config = context.config();
-  return {{"engine", context.version}, {"reader", config.String("reader.model")}, {"chat_template", config.String("reader.chat_template")},
+  ASSIGN_OR_RETURN(const std::string sha256, context.engine->models().Sha256(config.String("reader.model")));
+  return Json{{"engine", context.version}, {"reader", config.String("reader.model")}, {"reader_sha256", sha256}, {"chat_template", config.String("reader.chat_template")},
           {"answer_mode", answer::AnswerModeName(options.mode)}, {"citations", config.String("reader.citations")},
           {"instruction", options.instruction}, {"max_context_tokens", options.max_context_tokens}, {"max_tokens", options.max_tokens},
           {"search", std::move(search)}, {"questions", args.questions},
@@ -142,7 +143,10 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
   if (search) {
     ASSIGN_OR_RETURN(settings, search->Settings());
   }
-  ASSIGN_OR_RETURN(AnswersOut out, AnswersOut::Open(path, args.resume, RunSettings(context, args, options, std::move(settings))));
+  ASSIGN_OR_RETURN(const Json run, RunSettings(context, args, options, std::move(settings)));
+  ASSIGN_OR_RETURN(AnswersOut out, AnswersOut::Open(path, args.resume, run));
+  const std::optional<int64_t> behind = search ? ChangesBehind(*context.engine, args.collection, search->corpus()) : std::nullopt;
+  if (behind.value_or(0) > 0) context.terminal->Note(internal::Concat(*behind, " newer changes are not in the generation that is searched; documents that changed are not cited"));
   ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
   answer::ReaderModel model(*reader);
   answer::Answerer answerer(model, search ? search->encoder() : nullptr);

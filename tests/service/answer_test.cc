@@ -90,6 +90,25 @@ TEST(Answer, ACitationThatNoLongerEqualsTheStoredTextIsRemovedAndCounted) {
   EXPECT_EQ(answerer.Answer(request).status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(Answer, ACitationMustHoldInTheStoreAsItIsNowNotOnlyInTheIndexedCopy) {
+  FakeModel model = Says("1931");
+  Answerer answerer(model);
+  AnswerRequest request = Ask("When was the dam built?", {MakePassage("d1", std::string(kDam))});
+  request.read_document = [](const std::string&) -> absl::StatusOr<std::string> { return std::string(kDam); };
+  std::string now(kDam);
+  request.read_current = [&](const std::string&) -> absl::StatusOr<std::string> { return now; };
+  EXPECT_EQ(answerer.Answer(request)->answer, "1931 [1]");
+  now.replace(now.find("1931"), 4, "1935");   // changed and not indexed yet
+  auto result = answerer.Answer(request);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->outcome, Outcome::kAbstained);
+  EXPECT_EQ(result->dropped_citations, 1);
+  request.read_current = [](const std::string&) -> absl::StatusOr<std::string> { return NotFound("deleted"); };
+  EXPECT_EQ(answerer.Answer(request)->outcome, Outcome::kAbstained);
+  request.read_current = [](const std::string&) -> absl::StatusOr<std::string> { return DataLoss("damaged"); };
+  EXPECT_EQ(answerer.Answer(request).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(VerifyCitations, RemovesEveryQuoteThatIsNotByteForByteThere) {
   AnswerRequest request;
   const std::string text = "naïve café 😀 end";
