@@ -11,6 +11,10 @@
 // Cost:    reads the projection, writes a row of q, k and v; descriptors are one read-modify-write of a vector. The gate
 //          key (3 * width * gate width weights a KV head) is computed only in the step that closes a block.
 //
+// A page that several sequences hold is immutable: a sequence whose next token would go into one gets a page of its own first,
+// page_table[position / 64], and names the shared one in copy_from. The call copies what the page held of that sequence (K, V
+// and descriptors) and then appends. Nobody writes into a page named in copy_from during the call.
+//
 // Order of one token at position t = length - 1, for each head: add the bias; RMS norm of q and k where the model has
 // it; round to the storage type: these are the un-rotated q and k; rotate; store. Then min_max of the token's block on
 // rotated keys, the pool on un-rotated ones; when (t + 1) % gate_block_tokens == 0 the gate key of the block, rotated at
@@ -51,8 +55,12 @@ struct AppendBatch {
   const int32_t* page_table = nullptr;
   int64_t page_table_stride = 0;
   const int32_t* lengths = nullptr;
+  const int32_t* copy_from = nullptr;  // [batch]: the shared page that the token's page continues, or -1; null: none
   int64_t batch = 0;
 };
+
+// What a call with copy_from cannot serve: blocks longer than a page keep their descriptor with an earlier, shared page.
+absl::Status CheckCopyOnWrite(const AppendBatch& batch, const AppendConfig& config);
 
 absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config,
                     const Execution& execution);

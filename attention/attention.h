@@ -71,6 +71,9 @@ struct Device {
 
 // What a CUDA plan launches.
 struct CudaSchedule {
+  int device = 0;            // the current one when it was planned; the plan's calls need it to be current again
+  int64_t shared_limit = 0;  // bytes a CTA may have on it
+  bool selectors = false;    // they run on it
   int num_blocks = 0, num_threads = 0;  // the grid: one wave, whatever the lengths
   int stages = 0;                       // of 16 keys, a warp
   int64_t shared_bytes = 0;

@@ -1,6 +1,8 @@
 // The batched calls: they look at the plan's device and go there.
 #include "attention/batch.h"
 
+#include <algorithm>
+
 #include "attention/attention.h"
 #include "attention/cpu/plan_cpu.h"
 #include "attention/cuda/plan_cuda.h"
@@ -46,6 +48,9 @@ absl::Status SparseDecode(const AttentionPlan& plan, const DecodeBatch& step, co
   if (blocks.block_tokens < 16 || blocks.block_tokens % 16 != 0) {
     return NotSupported("block_tokens must be a multiple of 16, got ", blocks.block_tokens);
   }
+  if (blocks.block_tokens >= 1 << 24) {
+    return NotSupported("block_tokens must be below 16777216, got ", blocks.block_tokens);
+  }
   if (plan.device == DeviceKind::kCuda) return cuda::Decode(plan, step, &blocks, execution);
   return DecodeOnCpu(plan, step, &blocks, execution);
 }
@@ -62,9 +67,19 @@ absl::Status Select(const AttentionPlan& plan, const Selector& selector, const S
   return cpu::Select(plan, selector, batch, blocks, execution);
 }
 
+absl::Status CheckCopyOnWrite(const AppendBatch& batch, const AppendConfig& config) {
+  const int64_t longest = std::max(config.min_max_block_tokens, config.gate_block_tokens);
+  if (batch.copy_from != nullptr && longest > kPageSlots) {
+    return NotSupported("copy_from serves blocks of up to a page of ", kPageSlots, " tokens, got ", longest,
+                        ": the descriptor of a longer block lies with a page that stays shared");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config,
                     const Execution& execution) {
   RETURN_IF_ERROR(CheckBatch(plan, batch.batch, batch.lengths, batch.page_table));
+  RETURN_IF_ERROR(CheckCopyOnWrite(batch, config));
   if (plan.device == DeviceKind::kCuda) return cuda::Append(plan, batch, config, execution);
   return cpu::Append(plan, batch, config, execution);
 }

@@ -362,11 +362,44 @@ void ReferenceSelect(const Problem& p, const Selector& selector, const SelectBat
   }
 }
 
+// Token by token, element by element.
+static void CopySharedPage(const Problem& p, const AppendBatch& step, const AppendConfig& config, int64_t b) {
+  const int64_t position = step.lengths[b] - 1, slot = position % kPageSlots, first = position - slot, d = p.key_width;
+  const int32_t* pages = step.page_table + b * step.page_table_stride;
+  std::vector<int32_t> old(pages, pages + position / kPageSlots + 1);
+  old.back() = step.copy_from[b];
+  const std::span<const int32_t> now(pages, old.size());
+  for (int64_t t = first; t < position; ++t) {
+    std::vector<float> key, value;
+    for (int64_t head = 0; head < p.k_heads; ++head) {
+      for (int64_t c = 0; c < d; ++c) {
+        key.push_back(KeyAt(step.k, old, t, head, c));
+        value.push_back(ValueAt(step.v, old, t, head, c));
+      }
+    }
+    StoreKeys(step.k, now, t, key.data(), 1);
+    StoreValues(step.v, now, t, value.data(), 1);
+  }
+  const auto copy = [&](const DescriptorView& view, int64_t size, int64_t blocks, int64_t width) {
+    for (int64_t head = 0; head < p.k_heads; ++head) {
+      for (int64_t i = first / size; i < first / size + blocks; ++i) {
+        const int64_t from = DescriptorOffset(view, old.data(), head, i, size), to = DescriptorOffset(view, pages, head, i, size);
+        for (int64_t c = 0; c < width; ++c) Put(view.base, view.type, to + c, At(view.base, view.type, from + c));
+      }
+    }
+  };
+  if (config.min_max_block_tokens > 0) {
+    copy(step.min_max, config.min_max_block_tokens, NumBlocks(slot, config.min_max_block_tokens), 2 * d);
+  }
+  if (config.gate_block_tokens > 0) copy(step.gate_keys, config.gate_block_tokens, slot / config.gate_block_tokens, step.gate->width);
+}
+
 void ReferenceAppend(const Problem& p, const AppendBatch& step, const AppendConfig& config) {
   const int64_t d = p.key_width, heads = p.q_heads + 2 * p.k_heads;
   for (int64_t b = 0; b < step.batch; ++b) {
     const int64_t position = step.lengths[b] - 1;
     const std::span<const int32_t> pages(step.page_table + b * step.page_table_stride, position / kPageSlots + 1);
+    if (step.copy_from != nullptr && step.copy_from[b] >= 0) CopySharedPage(p, step, config, b);
     for (int64_t head = 0; head < heads; ++head) {
       std::vector<double> x(d);
       for (int64_t c = 0; c < d; ++c) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <functional>
 
 #include "attention/cpu/plan_cpu.h"
@@ -64,6 +65,7 @@ class RowAppender {
     const int64_t position = step_.lengths[b] - 1;
     const std::span<const int32_t> pages(step_.page_table + b * step_.page_table_stride, position / kPageSlots + 1);
     const bool is_q = head < p.q_heads, is_k = !is_q && head < p.q_heads + p.k_heads;
+    if (!is_q && step_.copy_from != nullptr && step_.copy_from[b] >= 0) CopyPage(b, is_k, (head - p.q_heads) % p.k_heads);
     kernels.norm({.x = static_cast<const float*>(step_.qkv) + row * d,
                   .bias = step_.bias == nullptr ? nullptr : static_cast<const float*>(step_.bias) + head * d,
                   .norm = is_q ? config_.q_norm : is_k ? config_.k_norm : nullptr, .eps = config_.norm_eps, .width = d,
@@ -93,6 +95,28 @@ class RowAppender {
   }
 
  private:
+  // What the shared page holds of this sequence, for one KV head: K with its descriptors, or V.
+  void CopyPage(int64_t b, bool is_k, int64_t kv_head) const {
+    const int64_t position = step_.lengths[b] - 1, slot = position % kPageSlots, first_token = position - slot;
+    const int32_t* pages = step_.page_table + b * step_.page_table_stride;
+    const int32_t from = step_.copy_from[b], to = pages[position / kPageSlots];
+    const KvView view = OneHead(is_k ? step_.k : step_.v, kv_head);
+    const int64_t page_bytes = view.page_stride * ElementBytes(view.type);
+    std::memcpy(view.base + to * page_bytes, view.base + from * page_bytes, kPageSlots * view.width * ElementBytes(view.type));
+    const auto copy = [&](const DescriptorView& descriptors, int64_t size, int64_t blocks, int64_t width) {
+      for (int64_t i = 0; i < blocks; ++i) {
+        std::memcpy(At(descriptors, pages, kv_head, first_token / size + i, size), At(descriptors, &from, kv_head, i, size),
+                    width * ElementBytes(descriptors.type));
+      }
+    };
+    if (const int64_t size = config_.min_max_block_tokens; is_k && size > 0) {
+      copy(step_.min_max, size, NumBlocks(slot, size), 2 * step_.min_max.width);
+    }
+    if (const int64_t size = config_.gate_block_tokens; is_k && size > 0) {
+      copy(step_.gate_keys, size, slot / size, step_.gate_keys.width);
+    }
+  }
+
   void AddToGate(int64_t b, int64_t kv_head, int64_t position, const int32_t* pages, const Scratch& s) const {
     const RowKernels& kernels = plan_.kernels->rows;
     const int64_t d = plan_.problem.key_width, size = config_.gate_block_tokens, at = (b * plan_.problem.k_heads + kv_head) * 3 * d;
@@ -218,8 +242,9 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& step, const Ap
     for (int64_t row; (row = next.fetch_add(1, std::memory_order_relaxed)) < rows;) appender.Run(row, scratch);
   };
   int64_t bytes = rows * p.key_width * 8;
-  for (int64_t b = 0; b < step.batch && config.gate_block_tokens > 0; ++b) {
-    if (step.lengths[b] % config.gate_block_tokens == 0) {
+  for (int64_t b = 0; b < step.batch; ++b) {
+    if (step.copy_from != nullptr && step.copy_from[b] >= 0) bytes += 2 * p.k_heads * kPageSlots * p.key_width * ElementBytes(step.k.type);
+    if (config.gate_block_tokens > 0 && step.lengths[b] % config.gate_block_tokens == 0) {
       bytes += p.k_heads * 3 * p.key_width * gate_width * ElementBytes(step.gate->type);
     }
   }

@@ -1,6 +1,7 @@
 // attention/cuda/append.cuh: the packed projection of one new token to rotated queries, paged K and V, and descriptors.
 //
-// Dataflow  grid = (kv_head, batch). A warp takes one head vector of the group at a time: bias, norm, rounding, rotation,
+// Dataflow  grid = (kv_head, batch). Where the token's page continues a shared one, the CTA first copies its head's part of that
+//           page, K, V and descriptors (16 KB each of K and V at most, once a fork). A warp takes one head vector of the group at a time: bias, norm, rounding, rotation,
 //           store. The warp of the key keeps it in registers for the minimum, the maximum and the pool of the open
 //           block. In the step that closes a block the whole CTA projects the pool: 3 D rows of W weights.
 // Shapes    qkv [batch, (q_heads + 2 kv_heads) * D]; everything else as attention/append.h.
@@ -67,6 +68,34 @@ struct HeadVector {
   }
 };
 
+__device__ __forceinline__ void CopyByCta(char* to, const char* from, int bytes) {
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x) * 16; i < bytes; i += kAppendWarps * 32 * 16) {
+    *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(from + i);
+  }
+}
+
+// What page `from` holds of the sequence whose next token goes into page `to` at `slot`, for one KV head.
+template <int kD>
+__device__ __forceinline__ void CopyPage(const AppendParams& p, ptx::i64 to, ptx::i64 from, int slot, int kv_head) {
+  const auto copy = [&](char* base, ptx::i64 page_bytes, ptx::i64 head_bytes, ptx::i64 at, int bytes) {
+    base += kv_head * head_bytes + at;
+    CopyByCta(base + to * page_bytes, base + from * page_bytes, bytes);
+  };
+  copy(p.k, p.k_page_bytes, p.k_head_bytes, 0, slot * kD * 2);
+  copy(p.v, p.v_page_bytes, p.v_head_bytes, 0, slot * kD * 2);
+  const int pair = p.min_max_block_tokens, key = p.gate_block_tokens;
+#pragma unroll 1
+  for (int i = 0; pair > 0 && i * pair < slot; ++i) {
+    copy(p.min_max, p.min_max_page_bytes, p.min_max_head_bytes, i * p.min_max_block_bytes, kD * 4);
+  }
+#pragma unroll 1
+  for (int i = 0; key > 0 && (i + 1) * key <= slot; ++i) {
+    copy(p.gate_keys, p.gate_page_bytes, p.gate_head_bytes, i * p.gate_block_bytes, kD * 2);
+  }
+  __syncthreads();
+}
+
 template <int kD>
 __global__ void __launch_bounds__(kAppendWarps * 32) AppendKernel(const __grid_constant__ AppendParams p) {
   using Head = HeadVector<kD>;
@@ -87,6 +116,7 @@ __global__ void __launch_bounds__(kAppendWarps * 32) AppendKernel(const __grid_c
     return reinterpret_cast<ptx::u16*>(const_cast<char*>(base) + pages[position / 64] * page_bytes + kv_head * head_bytes +
                                        position % 64 * kD * 2);
   };
+  if (p.copy_from != nullptr && p.copy_from[b] >= 0) CopyPage<kD>(p, pages[position / 64], p.copy_from[b], position % 64, kv_head);
   for (int i = warp; i < p.group + 2; i += kAppendWarps) {
     const int head = i == 0 ? q_heads + kv_head : i == 1 ? q_heads + p.kv_heads + kv_head : kv_head * p.group + i - 2;
     Head x;

@@ -3,9 +3,12 @@
  *   LecternPlan* plan = lectern_plan(&problem, why, sizeof(why));          // null: `why` says which constraint
  *   lectern_decode(plan, &step, NULL, stream);                             // 0, or a cudaError_t
  *
- * Shapes:  as attention/batch.h; everything bf16; K and V [page, kv_head, 64, d] with strides in elements.
- * Threads: a plan is immutable; its calls use the given stream and the step's workspace.
- * Errors:  cudaError_t numbers; lectern_error names them.
+ * Shapes:  as attention/batch.h; everything bf16; K and V [page, kv_head, 64, d], strides in elements, multiples
+ *          of 8; memory begins at multiples of 16 bytes.
+ * Threads: a plan is immutable and of the device that was current when it was made, which must be current in its calls; they use
+ *          the given stream and the step's workspace.
+ * Errors:  0, a cudaError_t, or LECTERN_REFUSED where an argument is out of range or no kernel serves it; lectern_error names
+ *          them, a refusal by its reason (of the calling thread's last one).
  * Cost:    a call is one launch. */
 #ifndef ATTENTION_CUDA_C_API_H_
 #define ATTENTION_CUDA_C_API_H_
@@ -15,6 +18,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define LECTERN_REFUSED (-1)
 
 typedef struct LecternPlan LecternPlan;
 
@@ -58,6 +63,26 @@ typedef struct {
   float norm_eps, rope_scale;
 } LecternSelector;
 
+typedef struct { /* attention/append.h has the order of things */
+  const void *qkv, *bias; /* [batch, (q_heads + 2 kv_heads) * d]; one row, or null */
+  void *q, *gate_q;       /* rotated, and before that (or null) */
+  const float *q_norm, *k_norm, *frequencies;
+  float norm_eps, rope_scale;
+  void* min_max; /* [page, kv_head, block in page, 2 d] */
+  long long min_max_page_stride, min_max_head_stride, min_max_block_stride;
+  int min_max_block_tokens; /* 0: none */
+  int gate_block_tokens;    /* 0: none */
+  void* gate_keys;          /* [page, kv_head, block in page, d] */
+  long long gate_page_stride, gate_head_stride, gate_block_stride;
+  const void* gate_weights; /* [kv_head, 3 d, d] */
+  const float *gate_norm, *gate_frequencies;
+  float gate_norm_eps, gate_rope_scale;
+  int gate_pos_compat;
+  float *pool, *committed_pool; /* [batch, kv_head, 3, d] */
+  const int* commit;
+  const int* copy_from; /* [batch]: the shared page that the token's page continues, or -1; null: none */
+} LecternAppend;
+
 LecternPlan* lectern_plan(const LecternProblem* problem, char* why, int why_size);
 void lectern_plan_free(LecternPlan* plan);
 long long lectern_workspace_bytes(const LecternPlan* plan);
@@ -66,6 +91,8 @@ int lectern_clear_workspace(const LecternPlan* plan, void* workspace, void* stre
 int lectern_decode(const LecternPlan* plan, const LecternStep* step, const LecternBlocks* blocks, void* stream);
 int lectern_select(const LecternPlan* plan, const LecternStep* step, const LecternSelector* selector,
                    const LecternBlocks* blocks, void* stream);
+/* Writes into the step's K and V. */
+int lectern_append(const LecternPlan* plan, const LecternStep* step, const LecternAppend* append, void* stream);
 const char* lectern_error(int error);
 
 #ifdef __cplusplus

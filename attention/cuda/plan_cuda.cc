@@ -1,16 +1,23 @@
 #include "attention/cuda/plan_cuda.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "attention/cuda/launch.h"
 
 namespace lectern::attention::cuda {
 namespace {
 
+// Head widths and groups: what is far out of range stays so.
+int Narrow(int64_t n) { return static_cast<int>(std::min<int64_t>(n, 1 << 20)); }
+
 DecodeProblem ToProblem(const AttentionPlan& plan) {
   const Problem& p = plan.problem;
-  return {.d = static_cast<int>(p.key_width), .group = static_cast<int>(plan.group()),
-          .rows = static_cast<int>(p.max_batch * p.k_heads), .max_keys = p.max_keys,
+  return {.device = {.ordinal = plan.cuda.device, .processors = plan.cuda.num_blocks,
+                     .shared_bytes = static_cast<int>(plan.cuda.shared_limit), .selectors = plan.cuda.selectors},
+          .d = Narrow(p.key_width), .group = Narrow(plan.group()),
+          .rows = p.max_batch * p.k_heads, .max_keys = p.max_keys,
           .soft_cap = plan.variant.soft_cap > 0, .form = plan.cuda.form == CudaForm::kSm80 ? 1 : 0,
           .chunk_keys = plan.cuda.fixed_chunk_keys};
 }
@@ -20,10 +27,21 @@ absl::Status FromCuda(int error, const char* what) {
   return Internal(what, ": ", ErrorName(error));
 }
 
+bool Misaligned(const void* p) { return p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0; }
+
+// A step as the plan and the kernels' 32-bit numbers allow it. capacity: of a row's list; 0: no lists.
+absl::Status CheckStep(const AttentionPlan& plan, int64_t batch, int64_t page_table_stride, int64_t capacity) {
+  const char* why = WhyNoStep(ToProblem(plan), batch, page_table_stride, capacity);
+  if (why == nullptr) return absl::OkStatus();
+  return InvalidArgument(why, " (device ", plan.cuda.device, ", now ", CurrentDevice(), "; batch ", batch,
+                         ", page_table_stride ", page_table_stride, ", capacity ", capacity, ")");
+}
+
 absl::Status CheckView(const char* name, const KvView& view, int64_t heads, int64_t width) {
   if (view.layout != BlockLayout::kRows || view.type != DType::kBF16) {
     return NotSupported("the CUDA kernels need ", name, " in rows of BF16");
   }
+  if (Misaligned(view.base)) return InvalidArgument(name, " must have memory that begins at a multiple of 16 bytes");
   if (view.heads != heads || view.width != width || view.slot_stride != width || view.page_stride % 8 != 0 ||
       view.head_stride % 8 != 0) {
     return InvalidArgument(name, " must have ", heads, " heads of width ", width,
@@ -32,9 +50,13 @@ absl::Status CheckView(const char* name, const KvView& view, int64_t heads, int6
   return absl::OkStatus();
 }
 
-absl::Status CheckDescriptors(const DescriptorView& view, int64_t width) {
+absl::Status CheckDescriptors(const DescriptorView& view, int64_t width, int64_t block_tokens) {
   if (view.type != DType::kBF16) return NotSupported("the CUDA kernels need descriptors in BF16");
-  if (view.width != width || view.base == nullptr) return InvalidArgument("descriptors must have width ", width, ", got ", view.width);
+  if (view.width != width) return InvalidArgument("descriptors must have width ", width, ", got ", view.width);
+  if (Misaligned(view.base) || view.page_stride % 8 != 0 || view.head_stride % 8 != 0 || view.block_stride % 8 != 0) {
+    return InvalidArgument("descriptors must have memory that begins at a multiple of 16 bytes, strides a multiple of 8 elements");
+  }
+  if (const char* why = WhyNoBlocks(block_tokens)) return InvalidArgument(why, ", got ", block_tokens);
   return absl::OkStatus();
 }
 
@@ -58,17 +80,26 @@ absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant,
   plan.cuda.fixed_chunk_keys = device.fixed_chunk_keys;
   plan.cuda.programmatic_launch = device.programmatic_launch;
   plan.cuda.form = device.form;
-  if (Multiprocessors() == 0) return Unavailable("no CUDA device");
+  CudaDevice on;
+  if (const char* why = AskDevice(&on)) return Unavailable(why);
+  plan.cuda.device = on.ordinal;
+  plan.cuda.num_blocks = on.processors;
+  plan.cuda.shared_limit = on.shared_bytes;
+  if (device.fixed_chunk_keys < 0) {
+    return InvalidArgument("fixed_chunk_keys must not be negative, got ", device.fixed_chunk_keys);
+  }
   DecodeChoice choice;
-  if (const char* why = ChooseDecode(ToProblem(plan), &choice)) {
+  const char* why = ChooseDecode(ToProblem(plan), &choice);
+  if (why == nullptr) why = Prepare(choice, static_cast<int>(p.key_width), &on);
+  if (why != nullptr) {
     return NotSupported(why, " (head width ", p.key_width, ", ", plan.group(), " query heads a KV head, ",
                         p.max_batch * p.k_heads, " rows)");
   }
-  plan.cuda.num_blocks = choice.grid;
+  plan.cuda.selectors = on.selectors;
   plan.cuda.num_threads = choice.dense->warps * 32;
   plan.cuda.stages = choice.dense->stages;
   plan.cuda.rows = p.max_batch * p.k_heads;
-  plan.cuda.shared_bytes = choice.dense->fixed_bytes;
+  plan.cuda.shared_bytes = choice.shared_dense;
   plan.workspace_bytes = choice.workspace_bytes;
   return plan;
 }
@@ -91,9 +122,15 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
     return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", execution.workspace.size());
   }
   if (step.batch == 0) return absl::OkStatus();
-  const DecodeProblem problem = ToProblem(plan);
+  RETURN_IF_ERROR(CheckStep(plan, step.batch, step.page_table_stride, blocks == nullptr ? 0 : blocks->capacity));
+  if (Misaligned(step.q) || Misaligned(step.out)) {
+    return InvalidArgument("q and out must have memory that begins at a multiple of 16 bytes");
+  }
+  if (blocks != nullptr && (blocks->ids == nullptr || blocks->counts == nullptr || blocks->capacity < 1)) {
+    return InvalidArgument("lists need ids, counts and a capacity of at least 1, got ", blocks->capacity);
+  }
   DecodeChoice choice;
-  if (const char* why = ChooseDecode(problem, &choice)) return NotSupported(why);
+  if (const char* why = ChooseDecode(ToProblem(plan), &choice)) return NotSupported(why);
   if (blocks != nullptr && choice.sparse == nullptr) return NotSupported("no compiled block-sparse CUDA kernel fits this plan");
   const float log2e = 1.4426950408889634f;
   DecodeParams params{.q = step.q, .out = step.out, .lse = step.lse, .k = reinterpret_cast<const char*>(step.k.base),
@@ -115,8 +152,8 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
     params.cap_in = plan.variant.scale / plan.variant.soft_cap;
     params.cap_out = plan.variant.soft_cap * log2e;
   }
-  BindWorkspace(problem, choice, execution.workspace.data(), &params);
-  return FromCuda(LaunchDecode(choice, problem, params, blocks != nullptr, plan.cuda.programmatic_launch, execution.stream),
+  BindWorkspace(choice, execution.workspace.data(), &params);
+  return FromCuda(LaunchDecode(choice, params, blocks != nullptr, plan.cuda.programmatic_launch, execution.stream),
                   "decode");
 }
 
@@ -126,7 +163,7 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
   if (s.kind == SelectorKind::kOracle) return NotSupported("the CUDA kernels have no oracle selector");
   if (s.per_head) return NotSupported("the CUDA kernels choose once a group, not per head");
   if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(batch.type));
-  RETURN_IF_ERROR(CheckDescriptors(batch.descriptors, p.key_width));
+  RETURN_IF_ERROR(CheckDescriptors(batch.descriptors, p.key_width, s.block_tokens));
   ScoreKind kind = s.kind == SelectorKind::kResa ? ScoreKind::kResa : ScoreKind::kQuest;
   SelectParams params{};
   params.score_scale = s.kind == SelectorKind::kQuest ? 1.0f : 1 / std::sqrt(static_cast<float>(p.key_width));
@@ -142,11 +179,15 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
     params.norm_eps = batch.gate->norm_eps;
     params.rope_scale = batch.gate->rope_scale;
   }
-  const int64_t max_blocks = NumBlocks(p.max_keys, s.block_tokens);
-  if (const char* why = WhyNoSelect(static_cast<int>(p.key_width), static_cast<int>(plan.group()), kind, max_blocks)) {
-    return NotSupported(why);
-  }
+  if (const char* why = WhyNoSelect(ToProblem(plan), kind, s.block_tokens)) return NotSupported(why);
   if (batch.batch == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckStep(plan, batch.batch, batch.page_table_stride, blocks.capacity));
+  if (Misaligned(batch.q) || blocks.ids == nullptr || blocks.counts == nullptr || blocks.capacity < 1) {
+    return InvalidArgument("a selector needs q at a multiple of 16 bytes, ids, counts and a capacity of at least 1, got ", blocks.capacity);
+  }
+  const int64_t max_blocks = NumBlocks(p.max_keys, s.block_tokens);
+  // More blocks than a sequence has say the same as all of them, and fit 32 bits.
+  const auto blocks_of = [&](int64_t n) { return static_cast<int>(std::min(n, max_blocks)); };
   params.q = batch.q;
   params.descriptors = reinterpret_cast<const char*>(batch.descriptors.base);
   params.page_bytes = batch.descriptors.page_stride * 2;
@@ -163,12 +204,12 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
   params.capacity = static_cast<int>(blocks.capacity);
   params.block_tokens = static_cast<int>(s.block_tokens);
   params.mode = static_cast<int>(s.mode);
-  params.budget_blocks = static_cast<int>(s.budget_tokens / s.block_tokens);
+  params.budget_blocks = blocks_of(s.budget_tokens / s.block_tokens);
   params.ratio_per_mille = static_cast<int>(s.ratio_per_mille);
-  params.min_blocks = static_cast<int>(s.min_blocks);
-  params.first_blocks = static_cast<int>(s.first_blocks);
-  params.last_blocks = static_cast<int>(s.last_blocks);
-  params.dense_below = static_cast<int>(s.dense_below);
+  params.min_blocks = blocks_of(s.min_blocks);
+  params.first_blocks = blocks_of(s.first_blocks);
+  params.last_blocks = blocks_of(s.last_blocks);
+  params.dense_below = static_cast<int>(std::min(s.dense_below, p.max_keys));
   params.count_forced = s.count_forced;
   params.zero_placeholder = s.gate_zero_placeholder;
   params.threshold = s.threshold;
@@ -182,9 +223,12 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
   RETURN_IF_ERROR(CheckView("K", batch.k, p.k_heads, p.key_width));
   RETURN_IF_ERROR(CheckView("V", batch.v, p.v_heads, p.value_width));
   if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take a BF16 projection, not ", DTypeName(batch.type));
+  if (config.min_max_block_tokens < 0 || config.gate_block_tokens < 0) {
+    return InvalidArgument("block tokens must not be negative, got ", config.min_max_block_tokens, " and ", config.gate_block_tokens);
+  }
   AppendParams params{};
   if (config.min_max_block_tokens > 0) {
-    RETURN_IF_ERROR(CheckDescriptors(batch.min_max, p.key_width));
+    RETURN_IF_ERROR(CheckDescriptors(batch.min_max, p.key_width, config.min_max_block_tokens));
     params.min_max = reinterpret_cast<char*>(batch.min_max.base);
     params.min_max_page_bytes = batch.min_max.page_stride * 2;
     params.min_max_head_bytes = batch.min_max.head_stride * 2;
@@ -192,8 +236,8 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
     params.min_max_block_tokens = static_cast<int>(config.min_max_block_tokens);
   }
   if (config.gate_block_tokens > 0) {
-    RETURN_IF_ERROR(CheckDescriptors(batch.gate_keys, p.key_width));
-    if (batch.gate == nullptr || batch.pool == nullptr || batch.gate->type != DType::kBF16 || batch.gate->width != p.key_width) {
+    RETURN_IF_ERROR(CheckDescriptors(batch.gate_keys, p.key_width, config.gate_block_tokens));
+    if (batch.gate == nullptr || batch.pool == nullptr || Misaligned(batch.gate->key_weights) || batch.gate->type != DType::kBF16 || batch.gate->width != p.key_width) {
       return InvalidArgument("gate keys need a pool and a BF16 gate of width ", p.key_width);
     }
     params.gate_keys = reinterpret_cast<char*>(batch.gate_keys.base);
@@ -212,6 +256,8 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
     params.gate_pos_compat = config.gate_pos_compat;
   }
   if (batch.batch == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckStep(plan, batch.batch, batch.page_table_stride, 0));
+  if (batch.qkv == nullptr || batch.q == nullptr) return InvalidArgument("append needs qkv and q");
   params.qkv = batch.qkv;
   params.bias = batch.bias;
   params.q = batch.q;
@@ -229,6 +275,7 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
   params.rope_scale = config.rope_scale;
   params.page_table = batch.page_table;
   params.lengths = batch.lengths;
+  params.copy_from = batch.copy_from;
   params.page_table_stride = static_cast<int>(batch.page_table_stride);
   params.batch = static_cast<int>(batch.batch);
   params.kv_heads = static_cast<int>(p.k_heads);

@@ -5,7 +5,7 @@
 // Shapes:  as attention/attention.h.
 // Threads: as attention/attention.h.
 // Errors:  kUnimplemented for every call where the build has no CUDA kernels.
-// Cost:    planning asks the device for its processors once; a call is one launch.
+// Cost:    planning asks the device what it has and prepares the kernels it may launch; a call is one launch.
 #pragma once
 
 #include "attention/attention.h"

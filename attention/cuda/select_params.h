@@ -53,6 +53,7 @@ struct AppendParams {
   float norm_eps, rope_scale;
   const int* page_table;
   const int* lengths;
+  const int* copy_from;      // [batch] pages or -1; null: none
   int page_table_stride, batch, kv_heads, group;
   int min_max_block_tokens, gate_block_tokens, gate_pos_compat;
 };

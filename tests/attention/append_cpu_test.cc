@@ -1,6 +1,8 @@
 // Append on every CPU target: what is stored, and descriptors that equal those of the stored keys.
 #include <gmock/gmock.h>
 
+#include <functional>
+
 #include "tests/attention/step_fixture.h"
 
 namespace lectern::attention {
@@ -15,7 +17,7 @@ struct AppendFixture {
   int64_t batch, stride = 4, pages;
   std::vector<float> bias, q_norm, k_norm, frequencies, wk, gate_norm, q, gate_q, pool, committed;
   std::vector<std::byte> k, v, pairs, gate_keys;
-  std::vector<int32_t> table, lengths, commit;
+  std::vector<int32_t> table, lengths, commit, copy_from;
   Gate gate;
   AppendBatch step;
 
@@ -198,6 +200,112 @@ TEST(AppendCpu, BitsDoNotDependOnThreads) {
   }
 }
 
+// Sequence 0 gets `shared` tokens; sequence 1 then goes on from the same pages. Equal to two sequences that shared nothing.
+void Fork(AppendFixture& f, int64_t shared, bool in_own_pages, const std::function<void()>& append) {
+  Rng rng(21);
+  const auto token = [&](int32_t first, int32_t second) {
+    const std::vector<float> qkv = f.Projection(rng);
+    f.step.qkv = qkv.data();
+    f.lengths = {first, second};
+    append();
+  };
+  if (in_own_pages) {
+    Rng same(21);
+    for (int64_t t = 1; t <= shared; ++t) {
+      std::vector<float> qkv = f.Projection(same);
+      std::copy_n(qkv.begin(), qkv.size() / 2, qkv.begin() + static_cast<int64_t>(qkv.size()) / 2);
+      f.step.qkv = qkv.data();
+      f.lengths = {static_cast<int32_t>(t), static_cast<int32_t>(t)};
+      append();
+    }
+    rng = same;
+  } else {
+    f.step.batch = 1;
+    for (int64_t t = 1; t <= shared; ++t) token(static_cast<int32_t>(t), 0);
+    f.step.batch = 2;
+    const int64_t last = (shared - 1) / kPageSlots, own = f.problem.k_heads * 3 * f.problem.key_width;
+    for (int64_t i = 0; i < last + (shared % kPageSlots == 0); ++i) f.table[f.stride + i] = f.table[i];
+    std::copy_n(f.pool.begin(), own, f.pool.begin() + own);
+    if (shared % kPageSlots != 0) {
+      f.copy_from.assign(2, f.table[last]);
+      f.table[last] = static_cast<int32_t>(f.pages) - 1;
+    }
+  }
+  for (int64_t t = shared + 1; t <= shared + 70; ++t) {
+    f.step.copy_from = f.copy_from.empty() ? nullptr : f.copy_from.data();
+    token(static_cast<int32_t>(t), static_cast<int32_t>(t));
+    if (!f.copy_from.empty()) f.copy_from.assign(2, -1);
+  }
+}
+
+TEST(AppendCpu, AForkCopiesTheSharedPageAndNeverWritesIntoIt) {
+  const Problem problem{.q_heads = 4, .k_heads = 2, .v_heads = 2, .key_width = 64, .value_width = 64, .kv_type = DType::kBF16};
+  for (const int64_t shared : {1, 63, 64, 65, 102}) {
+    for (const DType type : {DType::kBF16, DType::kF32}) {
+      for (const CpuKernels& kernels : AllCpuKernels()) {
+        for (const bool reference : {false, true}) {
+          SCOPED_TRACE(internal::Concat(kernels.name, " ", DTypeName(type), " shared ", shared, " reference ", reference));
+          Problem p = problem;
+          p.kv_type = type;
+          const AppendConfig config{.min_max_block_tokens = 16, .gate_block_tokens = 32};
+          AppendFixture alone(p, config, 2, true, true, true, 3), forked(p, config, 2, true, true, true, 3);
+          const AttentionPlan plan = *Plan(alone.problem, {}, {.target = kernels.target, .num_threads = 2});
+          ThreadPool pool(2);
+          std::vector<std::byte> workspace(plan.workspace_bytes);
+          // Bytes of the page that is shared in part, as they were when sequence 1 came.
+          const int64_t element = type == DType::kF32 ? 4 : 2, page_bytes = p.k_heads * 64 * kPageSlots * element;
+          std::vector<std::vector<std::byte>> before;
+          const auto shared_page = [&](const AppendFixture& f, int32_t page) {
+            std::vector<std::vector<std::byte>> bytes;
+            for (const auto* memory : {&f.k, &f.v, &f.pairs, &f.gate_keys}) {
+              const int64_t each = static_cast<int64_t>(memory->size()) / f.pages;
+              bytes.emplace_back(memory->begin() + page * each, memory->begin() + (page + 1) * each);
+            }
+            EXPECT_EQ(static_cast<int64_t>(bytes[0].size()), page_bytes);
+            return bytes;
+          };
+          int32_t page = -1;
+          const auto append = [&](AppendFixture& f) {
+            if (!f.copy_from.empty() && f.copy_from[0] >= 0) {
+              page = f.copy_from[0];
+              before = shared_page(f, page);
+            }
+            if (reference) return ReferenceAppend(f.problem, f.step, f.config);
+            const absl::Status status = Append(plan, f.step, f.config, {.pool = &pool, .workspace = workspace});
+            ASSERT_TRUE(status.ok()) << status;
+          };
+          Fork(alone, shared, true, [&] { append(alone); });
+          Fork(forked, shared, false, [&] { append(forked); });
+          ASSERT_EQ(page >= 0, shared % kPageSlots != 0);
+          if (page >= 0) {
+            EXPECT_EQ(before, shared_page(forked, page));
+          }
+          for (int64_t b = 0; b < 2; ++b) {
+            for (int64_t head = 0; head < p.k_heads; ++head) {
+              for (int64_t t = 0; t < shared + 70; ++t) {
+                for (int64_t c = 0; c < 64; ++c) {
+                  ASSERT_EQ(KeyAt(forked.step.k, forked.Pages(b), t, head, c), KeyAt(alone.step.k, alone.Pages(b), t, head, c)) << b << " " << t;
+                  ASSERT_EQ(ValueAt(forked.step.v, forked.Pages(b), t, head, c), ValueAt(alone.step.v, alone.Pages(b), t, head, c)) << b << " " << t;
+                }
+              }
+              const auto equal = [&](const DescriptorView& x, const DescriptorView& y, int64_t size, int64_t blocks, int64_t width) {
+                for (int64_t i = 0; i < blocks; ++i) {
+                  for (int64_t c = 0; c < width; ++c) {
+                    ASSERT_EQ(Element(x, DescriptorOffset(x, forked.Pages(b).data(), head, i, size) + c),
+                              Element(y, DescriptorOffset(y, alone.Pages(b).data(), head, i, size) + c)) << b << " block " << i;
+                  }
+                }
+              };
+              equal(forked.step.min_max, alone.step.min_max, 16, NumBlocks(shared + 70, 16), 128);
+              equal(forked.step.gate_keys, alone.step.gate_keys, 32, (shared + 70) / 32, 64);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(RowKernels, WidthsThatFillNoVector) {
   Rng rng(12);
   for (const CpuKernels& kernels : AllCpuKernels()) {
@@ -251,6 +359,13 @@ TEST(AppendCpu, CallsThatMakeNoSenseAreRefused) {
   AppendBatch no_pool = f.step;
   no_pool.pool = nullptr;
   EXPECT_THAT(message(no_pool, f.config), HasSubstr("a pool"));
+  const std::vector<int32_t> copy_from = {-1};
+  AppendBatch shared = f.step;
+  shared.copy_from = copy_from.data();
+  AppendConfig long_blocks = f.config;
+  long_blocks.min_max_block_tokens = 128;
+  EXPECT_EQ(message(shared, f.config), "");
+  EXPECT_THAT(message(shared, long_blocks), HasSubstr("got 128"));
   AppendBatch half = f.step;
   half.type = DType::kBF16;
   EXPECT_THAT(message(half, f.config), HasSubstr("not BF16"));
