@@ -77,7 +77,7 @@ const char* WhyNoDescriptors(const void* base, long long page_stride, long long 
 }
 
 const char* WhyNoSelector(const LecternPlan& plan, const LecternSelector& s) {
-  if (s.kind < 0 || s.kind > 3) return "a selector's kind must be in 0..3";
+  if (s.kind < 0 || s.kind > 4) return "a selector's kind must be in 0..4";
   if (s.mode < 0 || s.mode > 2) return "a selector's mode must be in 0..2";
   if (const char* why = WhyNoSelect(plan.problem, static_cast<ScoreKind>(s.kind), s.block_tokens)) return why;
   for (const int n : {s.budget_blocks, s.min_blocks, s.first_blocks, s.last_blocks, s.dense_below}) {
@@ -208,7 +208,7 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
   params.frequencies = s->frequencies;
   params.norm_eps = s->norm_eps;
   params.rope_scale = s->rope_scale;
-  params.score_scale = kind == ScoreKind::kQuest ? 1.0f : 1 / std::sqrt(static_cast<float>(plan->given.head_dim));
+  params.score_scale = kind == ScoreKind::kQuest || kind == ScoreKind::kQuestHeads ? 1.0f : 1 / std::sqrt(static_cast<float>(plan->given.head_dim));
   params.page_table_stride = static_cast<int>(step->page_table_stride);
   params.batch = step->batch;
   params.kv_heads = plan->given.kv_heads;

@@ -50,7 +50,7 @@ typedef struct {
 } LecternBlocks;
 
 typedef struct {
-  int kind; /* 0 gate, query projected; 1 gate, with projection; 2 ReSA; 3 Quest */
+  int kind; /* 0 gate, query projected; 1 gate, with projection; 2 ReSA; 3 Quest; 4 Quest, each query head choosing */
   int mode; /* 0 tokens, 1 ratio, 2 threshold */
   int block_tokens, budget_blocks, ratio_per_mille, min_blocks, first_blocks, last_blocks, dense_below, count_forced;
   int zero_placeholder;

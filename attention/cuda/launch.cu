@@ -6,7 +6,7 @@
 
 namespace lectern::attention::cuda {
 
-// The closed list: these 16, the selectors of SelectD128 (12) and SelectD64 (8), and two of append.
+// The closed list: these 16, the selectors of SelectD128 (13) and SelectD64 (9), and two of append: 40, and no more.
 extern const DecodeEntry kDecodeD128[2], kDecodeD64[2], kDecodeWide[4], kDecodeSoftCap[4], kDecodePtx80[4];
 const void* SelectD128(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
 const void* SelectD64(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
@@ -21,7 +21,8 @@ const Table kTables[] = {{kDecodeD128, 2}, {kDecodeD64, 2}, {kDecodeWide, 4}, {k
 constexpr long long kMost = 1LL << 31;  // what the kernels count in 32 bits
 constexpr SelectForm kForms[] = {kShortRows, kLongRows, kManyRows};
 
-SelectForm FormFor(int d, long long rows, long long max_blocks) {
+SelectForm FormFor(int d, ScoreKind kind, long long rows, long long max_blocks) {
+  if (kind == ScoreKind::kQuestHeads) return kLongRows;
   if (rows >= 40) return kManyRows;
   return d == 64 || max_blocks <= 512 ? kShortRows : kLongRows;
 }
@@ -131,7 +132,8 @@ const char* Prepare(const DecodeChoice& choice, int d, CudaDevice* device) {
   }
   device->selectors = true;
   for (const SelectForm form : kForms) {
-    for (const ScoreKind kind : {ScoreKind::kGateQuery, ScoreKind::kGateProject, ScoreKind::kResa, ScoreKind::kQuest}) {
+    for (const ScoreKind kind : {ScoreKind::kGateQuery, ScoreKind::kGateProject, ScoreKind::kResa, ScoreKind::kQuest,
+                                 ScoreKind::kQuestHeads}) {
       int shared = 0;
       device->selectors = device->selectors && Allow(SelectFor(d, form, kind, 1, &shared), device->shared_bytes);
     }
@@ -176,7 +178,7 @@ const char* WhyNoBlocks(long long block_tokens) {
 const char* WhyNoSelect(const DecodeProblem& p, ScoreKind kind, long long block_tokens) {
   if (const char* why = WhyNoBlocks(block_tokens)) return why;
   if (!p.device.selectors) return "the device cannot run the CUDA selectors";
-  if (kind == ScoreKind::kQuest && p.group > 8) return "the CUDA selectors serve 16 query heads a KV head, Quest 8";
+  if ((kind == ScoreKind::kQuest || kind == ScoreKind::kQuestHeads) && p.group > 8) return "the CUDA selectors serve 16 query heads a KV head, Quest 8";
   const long long max_blocks = (p.max_keys + block_tokens - 1) / block_tokens;
   if (max_blocks > 40960) return "the CUDA selectors serve 40960 blocks a sequence";
   for (const SelectForm form : kForms) {
@@ -190,7 +192,7 @@ const char* WhyNoSelect(const DecodeProblem& p, ScoreKind kind, long long block_
 int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream) {
   int shared = 0;
   const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
-  const SelectForm form = FormFor(d, rows, params.max_blocks);
+  const SelectForm form = FormFor(d, kind, rows, params.max_blocks);
   const void* kernel = SelectFor(d, form, kind, params.max_blocks, &shared);
   SelectParams copy = params;
   copy.heads_magic = DivideMagic(params.kv_heads);

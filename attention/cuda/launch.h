@@ -64,6 +64,7 @@ void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* pa
 int LaunchDecode(const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream);
 
 // CTAs and warps of a selector's row: many where rows are few and long, two CTAs where the rows themselves fill the device.
+// Where each query head chooses (kQuestHeads), a CTA a head: eight.
 struct SelectForm {
   int ctas, warps;
 };

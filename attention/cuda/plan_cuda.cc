@@ -160,11 +160,12 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
 absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBatch& batch, const BlockIds& blocks,
                     const Execution& execution) {
   const Problem& p = plan.problem;
-  if (s.kind == SelectorKind::kOracle) return NotSupported("the CUDA kernels have no oracle selector");
-  if (s.per_head) return NotSupported("the CUDA kernels choose once a group, not per head");
+  if (s.kind == SelectorKind::kOracle) {
+    return NotSupported("the CUDA kernels have no oracle selector: it reads the keys, and the closed list of kernels is full");
+  }
   if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(batch.type));
   RETURN_IF_ERROR(CheckDescriptors(batch.descriptors, p.key_width, s.block_tokens));
-  ScoreKind kind = s.kind == SelectorKind::kResa ? ScoreKind::kResa : ScoreKind::kQuest;
+  ScoreKind kind = s.kind == SelectorKind::kResa ? ScoreKind::kResa : s.per_head ? ScoreKind::kQuestHeads : ScoreKind::kQuest;
   SelectParams params{};
   params.score_scale = s.kind == SelectorKind::kQuest ? 1.0f : 1 / std::sqrt(static_cast<float>(p.key_width));
   if (s.kind == SelectorKind::kGate) {

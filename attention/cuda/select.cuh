@@ -8,6 +8,8 @@
 // Shapes    descriptors: W (gate) or 2 D (minimum, maximum) two-byte elements a block; ids [row, capacity].
 // Bytes     blocks * W * 2 (gate; 4.2 MB at 131072 keys, 8 heads, block 64), twice that for pairs; the gate's weights
 //           group * D * W * 2 a KV head (0.26 MB at 8 x 128 x 128), once a batch from memory and then from L2.
+// Heads     where each query head chooses (kQuestHeads), CTA h of the cluster gets the scores of head h and chooses beside the
+//           others; their choices meet as bits in rank 0, which lists them.
 // Ties      to the lower block. More blocks than `capacity`, or all of them: count kAllBlocks, which is dense.
 #pragma once
 
@@ -225,32 +227,54 @@ struct Chooser {
     return max(min(p.min_blocks, num_blocks), (p.ratio_per_mille * num_blocks + 999) / 1000);
   }
 
-  // Writes the list of one row, ascending. Each warp owns a run of blocks.
-  __device__ __forceinline__ void List(unsigned floor, int ties, int last, int* ids, int* count) {
-    const int run = (num_blocks + kThreads - 1) / kThreads * 32, begin = warp * run;
-    const auto state = [&](int i) {  // 1: in; 2: ties with the floor
-      if (i >= num_blocks) return 0;
-      const unsigned key = i < scored ? keys[i] : 0u;
-      if (Forced(i) || (i < scored && (key > floor || (key == floor && i <= last)))) return 1;
-      return ties > 0 && i < scored && key == floor ? 2 : 0;
-    };
-    int in = 0, equal = 0;
+  // What a block is: 1: in; 2: ties with the floor; 0: neither. Each warp owns a run of blocks.
+  struct ByKey {
+    const Chooser& c;
+    unsigned floor;
+    int ties, last;
+    __device__ __forceinline__ int operator()(int i) const {
+      if (i >= c.num_blocks) return 0;
+      const unsigned key = i < c.scored ? c.keys[i] : 0u;
+      if (c.Forced(i) || (i < c.scored && (key > floor || (key == floor && i <= last)))) return 1;
+      return ties > 0 && i < c.scored && key == floor ? 2 : 0;
+    }
+  };
+  struct ByBit {
+    const unsigned* words;
+    int num_blocks;
+    __device__ __forceinline__ int operator()(int i) const { return i < num_blocks ? static_cast<int>(words[i / 32] >> i % 32 & 1u) : 0; }
+  };
+
+  // Blocks that are in and that tie before this warp's run; returns how many are in.
+  template <class State>
+  __device__ __forceinline__ int Count(const State& state, int ties, int run, int* in, int* equal) {
+    const int begin = warp * run;
+    int here = 0, here_equal = 0;
     for (int at = 0; at < run; at += 32) {
       const int s = state(begin + at + lane);
-      in += __popc(__ballot_sync(~0u, s == 1));
-      equal += __popc(__ballot_sync(~0u, s == 2));
+      here += __popc(__ballot_sync(~0u, s == 1));
+      here_equal += __popc(__ballot_sync(~0u, s == 2));
     }
-    if (lane == 0) scratch[warp] = in, scratch[32 + warp] = equal;
+    if (lane == 0) scratch[warp] = here, scratch[32 + warp] = here_equal;
     __syncthreads();
     int total = 0, total_equal = 0;
-    in = equal = 0;
+    *in = *equal = 0;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
-      if (w == warp) in = total, equal = total_equal;
+      if (w == warp) *in = total, *equal = total_equal;
       total += scratch[w];
       total_equal += scratch[32 + w];
     }
-    total += min(total_equal, ties);
+    return total + min(total_equal, ties);
+  }
+  __device__ __forceinline__ int Run() const { return (num_blocks + kThreads - 1) / kThreads * 32; }
+
+  // Writes the list of one row, ascending.
+  template <class State>
+  __device__ __forceinline__ void List(const State& state, int ties, int* ids, int* count) {
+    const int run = Run(), begin = warp * run;
+    int in, equal;
+    const int total = Count(state, ties, run, &in, &equal);
     if (total > p.capacity || total == num_blocks) {
       if (threadIdx.x == 0) *count = -1;
       return;
@@ -267,12 +291,30 @@ struct Chooser {
     for (int i = total + threadIdx.x; i < p.capacity; i += kThreads) ids[i] = -1;
     if (threadIdx.x == 0) *count = total;
   }
+
+  // Sets the bits of what is in, at `words` of some CTA of the cluster.
+  template <class State>
+  __device__ __forceinline__ void Mark(const State& state, int ties, ptx::u32 words) {
+    const int run = Run(), begin = warp * run;
+    int in, equal;
+    Count(state, ties, run, &in, &equal);
+    const unsigned below = (1u << lane) - 1;
+    for (int at = 0; at < run; at += 32) {
+      const int s = state(begin + at + lane);
+      const unsigned equals = __ballot_sync(~0u, s == 2);
+      const unsigned bits = __ballot_sync(~0u, s == 1 || (s == 2 && equal + __popc(equals & below) < ties));
+      if (lane == 0 && bits != 0) ptx::OrCluster(words + (begin + at) / 8, bits);
+      equal += __popc(equals);
+    }
+  }
 };
 
 template <int kD, ScoreKind kKind, int kCtas, int kWarps>
 struct SelectShape {
   static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kWarps) * kD : 0;  // floats
-  static constexpr int SharedBytes(int max_blocks) { return (kDigits + 64 + kD + kPieces + max_blocks) * 4; }
+  static constexpr int SharedBytes(int max_blocks) {
+    return (kDigits + 64 + kD + kPieces + max_blocks + (kKind == ScoreKind::kQuestHeads ? (max_blocks + 31) / 32 : 0)) * 4;
+  }
 };
 
 // Sums each of n values over kLanes lanes: afterwards lane `part` of a row holds value part / (kLanes / n) in v[0].
@@ -300,27 +342,33 @@ __device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
 // W = D: the gate's width is the head's, as its rotation demands.
 template <int kD, ScoreKind kKind, int kCtas, int kWarps>
 __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constant__ SelectParams p) {
-  constexpr bool kPairs = kKind == ScoreKind::kResa || kKind == ScoreKind::kQuest;
+  constexpr bool kPerHead = kKind == ScoreKind::kQuestHeads, kQuest = kPerHead || kKind == ScoreKind::kQuest;
+  constexpr bool kPairs = kKind == ScoreKind::kResa || kQuest;
   constexpr int kLanes = kD / 8;                     // that share a row, 16 bytes each
   constexpr int kRowsAWarp = 32 / kLanes;
   constexpr int kRowsAPass = kRowsAWarp * kWarps;
   constexpr int kThreads = kWarps * 32;
-  constexpr int kAhead = kKind == ScoreKind::kQuest ? 2 : kPairs ? 4 : 8;  // passes in flight
+  constexpr int kAhead = kQuest ? 2 : kPairs ? 4 : 8;  // passes in flight
   constexpr int kShare = kLanes / kAhead > 0 ? kLanes / kAhead : 1;
-  constexpr int kHeads = kKind == ScoreKind::kQuest ? 8 : 1;
+  constexpr int kHeads = kQuest ? 8 : 1;
+  static_assert(!kPerHead || kHeads <= kCtas, "a CTA a head");
   extern __shared__ __align__(16) char shared[];
   int* hist = reinterpret_cast<int*>(shared);
   int* scratch = hist + kDigits;
   float2* rotation = reinterpret_cast<float2*>(scratch + 64);  // [D / 2]: cosine, sine
   float* pieces = reinterpret_cast<float*>(rotation + kD / 2);
   unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas, kWarps>::kPieces);
+  unsigned* marks = keys + p.max_blocks;  // kPerHead, of rank 0
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % kLanes;
   const int row = blockIdx.x / kCtas, b = ptx::Divide(row, p.heads_magic), head = row - b * p.kv_heads;
   const int rank = static_cast<int>(ptx::ClusterRank());
   ptx::LaunchDependents();
   const ptx::u64 policy = ptx::EvictFirst();
-  if (rank == 0) {
+  if (kPerHead) {
+    for (int i = threadIdx.x; i < (p.max_blocks + 31) / 32; i += kThreads) marks[i] = 0;
+  }
+  if (rank == 0 || kPerHead) {
     for (int i = threadIdx.x * 4; i < kDigits; i += 4 * kThreads) *reinterpret_cast<int4*>(hist + i) = make_int4(0, 0, 0, 0);
     if (threadIdx.x == 0) scratch[20] = 0, scratch[60] = -1, scratch[61] = 0;
   }
@@ -492,6 +540,17 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
   for (int base = begin; base < end; base += kAhead * kStride) {
     if (base != begin) load(base);
     float best = ptx::kNegInf;
+    const int block = base - begin + part / kShare * kStride + mine_at;
+    const bool mine = part % kShare == 0 && block < end;
+    const auto send = [&](float x, ptx::u32 to, ptx::u32 ends) {
+      const unsigned key = OrderedKey(x * p.score_scale);
+      if (mine) ptx::StoreCluster(to + block * 4, key);
+      const unsigned lowest = __reduce_min_sync(~0u, mine ? key : ~0u), highest = __reduce_max_sync(~0u, mine ? key : 0u);
+      if (lane == 0) {
+        ptx::MinCluster(ends, lowest);
+        ptx::MaxCluster(ends + 4, highest);
+      }
+    };
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
       if (h > 0 && h >= p.group) break;
@@ -506,20 +565,29 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
         for (int c = 0; c < 8; ++c) score[i] += kPairs ? fmaxf(query[h][c] * a[c], query[h][c] * z[c]) : query[h][c] * a[c];
       }
       ReduceAcross<kLanes, kAhead>(score, part);
-      best = fmaxf(best, score[0]);
+      if constexpr (kPerHead) {
+        send(score[0], ptx::MapToRank(ptx::SharedAddress(keys), h), ptx::MapToRank(ptx::SharedAddress(scratch + 60), h));
+      } else {
+        best = fmaxf(best, score[0]);
+      }
     }
-    const int block = base - begin + part / kShare * kStride + mine_at;
-    const bool mine = part % kShare == 0 && block < end;
-    const unsigned key = OrderedKey(best * p.score_scale);
-    if (mine) ptx::StoreCluster(target + block * 4, key);
-    const unsigned lowest = __reduce_min_sync(~0u, mine ? key : ~0u), highest = __reduce_max_sync(~0u, mine ? key : 0u);
-    if (lane == 0) {
-      ptx::MinCluster(extremes, lowest);
-      ptx::MaxCluster(extremes + 4, highest);
-    }
+    if constexpr (!kPerHead) send(best, target, extremes);
   }
   ptx::ClusterArrive();
   ptx::ClusterWait();
+  int* ids = p.ids + static_cast<ptx::i64>(row) * p.capacity;
+  unsigned floor;
+  int ties, last;
+  if constexpr (kPerHead) {
+    if (rank < p.group) {
+      chooser.Threshold(&floor, &ties, &last);
+      chooser.Mark(typename Chooser<kWarps>::ByKey{chooser, floor, ties, last}, ties, ptx::MapToRank(ptx::SharedAddress(marks), 0));
+    }
+    ptx::ClusterArrive();
+    ptx::ClusterWait();
+    if (rank == 0) chooser.List(typename Chooser<kWarps>::ByBit{marks, num_blocks}, 0, ids, p.counts + row);
+    return;
+  }
   if (rank != 0) return;
   if (p.zero_placeholder && scored < num_blocks) {  // the open block takes part with score 0
     if (threadIdx.x == 0) {
@@ -530,10 +598,8 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
     ++chooser.scored;
     __syncthreads();
   }
-  unsigned floor;
-  int ties, last;
   chooser.Threshold(&floor, &ties, &last);
-  chooser.List(floor, ties, last, p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
+  chooser.List(typename Chooser<kWarps>::ByKey{chooser, floor, ties, last}, ties, ids, p.counts + row);
 }
 
 }  // namespace lectern::attention

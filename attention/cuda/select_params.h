@@ -3,7 +3,7 @@
 
 namespace lectern::attention {
 
-enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest };
+enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest, kQuestHeads };
 
 struct SelectParams {
   const void* q;            // kGateQuery [batch, kv_head, W]; otherwise [batch, q_head, D]
@@ -21,7 +21,7 @@ struct SelectParams {
   int page_table_stride, batch, kv_heads, group, capacity;
   int block_tokens, mode;    // mode as SelectMode
   int budget_blocks, ratio_per_mille, min_blocks, first_blocks, last_blocks, dense_below;
-  int count_forced, zero_placeholder, per_head;
+  int count_forced, zero_placeholder;
   float threshold;
   int max_blocks;            // keys that fit the shared memory
   unsigned heads_magic, page_magic;  // ptx::Divide by kv_heads; page of a block = block * block_units / page_magic's number

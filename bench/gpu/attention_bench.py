@@ -27,6 +27,7 @@ def parse():
     p.add_argument("--repeats", type=int, default=50)
     p.add_argument("--limit-s", type=float, default=420)
     p.add_argument("--commit", default="")
+    p.add_argument("--no-floor", action="store_true", help="without the read floor, whose search takes most of a short run")
     return p.parse_args()
 
 
@@ -56,6 +57,8 @@ _pool = None
 def floor_us(bytes_touched, repeats=15, in_order=False):
     """The fastest gather of 16 KB pieces that reads this many bytes: (us, pieces a CTA, warps)."""
     global _pool
+    if A.no_floor:
+        return None
     if _pool is None:
         _pool = (torch.randint(-2**31, 2**31 - 1, (2**30,), dtype=torch.int32, device="cuda"), torch.empty(1 << 20, dtype=torch.int32, device="cuda"))
     x, out = _pool
@@ -88,9 +91,10 @@ class Ours:
         self.lengths = torch.full((s.B,), s.L, dtype=torch.int32, device="cuda")
         self.out = torch.empty_like(s.q[0])
 
-    def __call__(self, i, blocks=None):
+    def __call__(self, i, blocks=None, lengths=None):
         s = self.s
-        return self.plan.decode(s.q[i], s.pages(s.k[i], 64), s.pages(s.v[i], 64), self.table, self.lengths, self.out, blocks=blocks)
+        lengths = self.lengths if lengths is None else lengths
+        return self.plan.decode(s.q[i], s.pages(s.k[i], 64), s.pages(s.v[i], 64), self.table, lengths, self.out, blocks=blocks)
 
 
 def variants():
@@ -188,7 +192,8 @@ def dense():
                     continue
                 s = P.Sets(B, Hq, Hk, d, L, H.n_sets(kv, 38e9, kv))
                 fl = floor_us(kv)
-                SINK.emit(kind="floor", shape=sh, batch=B, len=L, us=fl[0], gbs=kv / fl[0] / 1e3)
+                if fl:
+                    SINK.emit(kind="floor", shape=sh, batch=B, len=L, us=fl[0], gbs=kv / fl[0] / 1e3)
                 cells = [("lectern", lambda: Ours(s))] + [("lectern:" + n, lambda k=k: Ours(s, **k)) for n, k in variants()]
                 cells += P.dense_peers(s, A.peers.split(","))
                 for name, make in cells:
@@ -196,7 +201,7 @@ def dense():
                         r = P.check_and_time(SINK, make(), s, repeats=A.repeats)
                         us = r.get("us")
                         SINK.emit(kind="dense", peer=name, shape=sh, batch=B, len=L, mb=kv / 1e6, gbs=kv / us / 1e3 if us else None,
-                                  floor_share=fl[0] / us if us else None, **r)
+                                  floor_share=fl[0] / us if us and fl else None, **r)
                     H.guarded(SINK, name, go, shape=sh, batch=B, len=L)
                 del s
                 torch.cuda.empty_cache()
@@ -239,8 +244,8 @@ def selector():
                 norm = torch.ones(d, device="cuda")
                 for pdl in (True, False):
                     plan = LIB.plan(q_heads=Hq, kv_heads=Hk, head_dim=d, max_batch=B, max_keys=L, programmatic=pdl)
-                    for kind in ("gate", "gate_project", "gate_threshold", "resa", "quest"):
-                        project, pairs = kind == "gate_project", kind in ("resa", "quest")
+                    for kind in ("gate", "gate_project", "gate_threshold", "resa", "quest", "quest_heads"):
+                        project, pairs = kind == "gate_project", kind in ("resa", "quest", "quest_heads")
                         if pairs and not pdl:
                             continue
                         row = (2 if pairs else 1) * d * 2
@@ -255,7 +260,7 @@ def selector():
                             data, _ = gate_set(B, Hq, Hk, d, L, block, sets, project)
                         mode = dict(mode="threshold", threshold=2e-3 * 8192 / L) if kind == "gate_threshold" else dict(mode="ratio", ratio_per_mille=100)
                         real = "gate" if kind == "gate_threshold" else kind
-                        cap = nb if kind == "gate_threshold" else keep
+                        cap = nb if kind == "gate_threshold" else min(nb, keep * (Hq // Hk)) if kind == "quest_heads" else keep
                         ids = torch.empty(B, Hk, cap, dtype=torch.int32, device="cuda")
 
                         def call(i):
@@ -310,7 +315,8 @@ def sparse():
                         keep = max(1, math.ceil(nb * (1 - sp) - 1e-9))
                         by = 4 * B * Hk * keep * block * d
                         fl = floor_us(by)
-                        SINK.emit(kind="floor", shape=sh, batch=B, len=L, block=block, sparsity=sp, us=fl[0], gbs=by / fl[0] / 1e3, mb=by / 1e6)
+                        if fl:
+                            SINK.emit(kind="floor", shape=sh, batch=B, len=L, block=block, sparsity=sp, us=fl[0], gbs=by / fl[0] / 1e3, mb=by / 1e6)
                         ids = random_ids(B, Hk, nb, keep, s.n)
                         counts = torch.full((B, Hk), keep, dtype=torch.int32, device="cuda")
                         for name, make in [("lectern", lambda: Ours(s))] + [("lectern:" + n, lambda k=k: Ours(s, **k)) for n, k in variants()]:
@@ -329,7 +335,7 @@ def sparse():
                                 t = H.time_graph([lambda i=i: f(i) for i in range(s.n)], repeats=A.repeats)
                                 hot = H.time_graph([lambda: f(0)], repeats=A.repeats)["us"]
                                 SINK.emit(kind="sparse", peer=name, shape=sh, batch=B, len=L, block=block, sparsity=sp, keep=keep, mb=by / 1e6, err=err,
-                                          gbs=by / t["us"] / 1e3, floor_share=fl[0] / t["us"], speedup=best[0] / t["us"] if best else None, hot_us=hot, **t)
+                                          gbs=by / t["us"] / 1e3, floor_share=fl[0] / t["us"] if fl else None, speedup=best[0] / t["us"] if best else None, hot_us=hot, **t)
                             H.guarded(SINK, name, go, batch=B, len=L)
                 del s
                 torch.cuda.empty_cache()
@@ -346,7 +352,8 @@ def structured_gate(B, Hk, d, L, q):
 
 
 def layer():
-    """Selector and attention together, as a decode step runs them: from the gate's query, and from the un-rotated queries."""
+    """Selector and attention together, as a decode step runs them: from the gate's query, from the un-rotated queries, and with
+    append before them (from the packed projection; the token before the last of a block). Append alone: that token, and the last."""
     for B in map(int, A.batches.split(",")):
         for sh in A.shapes.split(","):
             Hq, Hk, d = SHAPES[sh]
@@ -370,8 +377,25 @@ def layer():
                 ids = torch.empty(B, Hk, keep, dtype=torch.int32, device="cuda")
                 counts = torch.empty(B, Hk, dtype=torch.int32, device="cuda")
                 o = Ours(s)
-                for kind in ("gate", "gate_project"):
+                qkv = [torch.randn(B, (Hq + 2 * Hk) * d, device="cuda").bfloat16() for _ in range(s.n)]
+                key_weights = [(torch.randn(Hk, 3 * d, d, device="cuda") * 0.02).bfloat16() for _ in range(s.n)]
+                pool = torch.zeros(B, Hk, 3, d, device="cuda")
+                gate_q = torch.empty_like(s.q[0])
+                before = o.lengths - 1
+
+                def append(i, lengths):
+                    o.plan.append(qkv[i], s.q[i], s.pages(s.k[i], 64), s.pages(s.v[i], 64), o.table, lengths, gate_q=gate_q, q_norm=norm, k_norm=norm,
+                                  frequencies=freq, gate_keys=kg[i], gate_block=64, gate_weights=key_weights[i], gate_norm=norm, gate_frequencies=freq,
+                                  pool=pool)
+                for kind in ("gate", "gate_project", "append_gate_project", "append", "append_last"):
                     def call(i):
+                        if kind in ("append", "append_last"):
+                            return append(i, before if kind == "append" else o.lengths)
+                        if kind == "append_gate_project":
+                            append(i, before)
+                            o.plan.select("gate_project", gate_q, kg[i], o.table, before, ids, counts, 64, mode="ratio", ratio_per_mille=100,
+                                          gate_weights=weights[i], gate_norm=norm, frequencies=freq)
+                            return o(i, blocks=(ids, counts, 64), lengths=before)
                         o.plan.select(kind, gq[i] if kind == "gate" else s.q[i], kg[i], o.table, o.lengths, ids, counts, 64, mode="ratio", ratio_per_mille=100,
                                       gate_weights=weights[i], gate_norm=norm, frequencies=freq)
                         return o(i, blocks=(ids, counts, 64))
@@ -379,15 +403,19 @@ def layer():
                     def go():
                         got = call(0)
                         torch.cuda.synchronize()
-                        t = torch.zeros(Hk, nb, dtype=torch.bool, device="cuda")
-                        t.scatter_(1, ids[0].long(), True)
-                        err = H.rel_err(got[0], s.ref(0, 0, "pages", 64, t.repeat_interleave(64, 1)))
+                        err = None
+                        if got is not None:
+                            t = torch.zeros(Hk, nb, dtype=torch.bool, device="cuda")
+                            t.scatter_(1, ids[0].long(), True)
+                            seen = t.repeat_interleave(64, 1)
+                            seen[:, L - 1] &= kind != "append_gate_project"
+                            err = H.rel_err(got[0], s.ref(0, 0, "pages", 64, seen))
                         same = float((ids == torch_gate(gq[0], kg[0].view(B, nb, Hk, d), keep)[0]).float().mean()) if kind == "gate" else None
                         r = H.time_graph([lambda i=i: call(i) for i in range(s.n)], repeats=A.repeats)
                         SINK.emit(kind="layer", selector=kind, shape=sh, batch=B, len=L, keep=keep, err=err, ids_equal=same, dense_us=best[0] if best else None,
-                                  dense_peer=best[1] if best else None, speedup=best[0] / r["us"] if best else None, **r)
+                                  dense_peer=best[1] if best else None, speedup=best[0] / r["us"] if best and got is not None else None, **r)
                     H.guarded(SINK, kind, go, batch=B, len=L)
-                del s, kg, weights
+                del s, kg, weights, qkv, key_weights
                 torch.cuda.empty_cache()
 
 

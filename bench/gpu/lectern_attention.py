@@ -34,7 +34,18 @@ class Selector(C.Structure):
                 ("gate_norm", C.c_void_p), ("frequencies", C.c_void_p), ("norm_eps", C.c_float), ("rope_scale", C.c_float)]
 
 
-KINDS = {"gate": 0, "gate_project": 1, "resa": 2, "quest": 3}
+class Append(C.Structure):
+    _fields_ = [("qkv", C.c_void_p), ("bias", C.c_void_p), ("q", C.c_void_p), ("gate_q", C.c_void_p), ("q_norm", C.c_void_p), ("k_norm", C.c_void_p),
+                ("frequencies", C.c_void_p), ("norm_eps", C.c_float), ("rope_scale", C.c_float), ("min_max", C.c_void_p),
+                ("min_max_page_stride", C.c_longlong), ("min_max_head_stride", C.c_longlong), ("min_max_block_stride", C.c_longlong),
+                ("min_max_block_tokens", C.c_int), ("gate_block_tokens", C.c_int), ("gate_keys", C.c_void_p),
+                ("gate_page_stride", C.c_longlong), ("gate_head_stride", C.c_longlong), ("gate_block_stride", C.c_longlong),
+                ("gate_weights", C.c_void_p), ("gate_norm", C.c_void_p), ("gate_frequencies", C.c_void_p), ("gate_norm_eps", C.c_float),
+                ("gate_rope_scale", C.c_float), ("gate_pos_compat", C.c_int), ("pool", C.c_void_p), ("committed_pool", C.c_void_p),
+                ("commit", C.c_void_p), ("copy_from", C.c_void_p)]
+
+
+KINDS = {"gate": 0, "gate_project": 1, "resa": 2, "quest": 3, "quest_heads": 4}
 MODES = {"tokens": 0, "ratio": 1, "threshold": 2}
 
 
@@ -53,6 +64,7 @@ class Library:
         self.c.lectern_explain.argtypes = [C.c_void_p, C.c_char_p, C.c_int]
         self.c.lectern_clear_workspace.argtypes = [C.c_void_p, C.c_void_p, C.c_void_p]
         self.c.lectern_decode.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Blocks), C.c_void_p]
+        self.c.lectern_append.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Append), C.c_void_p]
         self.c.lectern_select.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Selector), C.POINTER(Blocks), C.c_void_p]
 
     def check(self, error):
@@ -110,3 +122,17 @@ class Plan:
                        gate_weights=at(gate_weights), gate_norm=at(gate_norm), frequencies=at(frequencies), norm_eps=norm_eps, rope_scale=rope_scale)
         b = Blocks(ids=ids.data_ptr(), counts=counts.data_ptr(), capacity=ids.shape[-1], block_tokens=block_tokens)
         self.lib.check(self.lib.c.lectern_select(self.handle, C.byref(self._step(table, lengths)), C.byref(sel), C.byref(b), stream()))
+
+    def append(self, qkv, q, k, v, table, lengths, gate_q=None, bias=None, q_norm=None, k_norm=None, frequencies=None, norm_eps=1e-6, rope_scale=1.0,
+               min_max=None, min_max_block=0, gate_keys=None, gate_block=0, gate_weights=None, gate_norm=None, gate_frequencies=None, pool=None,
+               copy_from=None):
+        """One token a sequence: qkv [batch, (q_heads + 2 kv_heads) * d] to q [batch, q_head, d] and into k, v [page, kv_head, 64, d]."""
+        at = lambda t: t.data_ptr() if t is not None else None
+        strides = lambda t: t.stride()[:3] if t is not None else (0, 0, 0)
+        pair, key = strides(min_max), strides(gate_keys)
+        a = Append(qkv=at(qkv), bias=at(bias), q=at(q), gate_q=at(gate_q), q_norm=at(q_norm), k_norm=at(k_norm), frequencies=at(frequencies),
+                   norm_eps=norm_eps, rope_scale=rope_scale, min_max=at(min_max), min_max_page_stride=pair[0], min_max_head_stride=pair[1],
+                   min_max_block_stride=pair[2], min_max_block_tokens=min_max_block, gate_block_tokens=gate_block, gate_keys=at(gate_keys),
+                   gate_page_stride=key[0], gate_head_stride=key[1], gate_block_stride=key[2], gate_weights=at(gate_weights), gate_norm=at(gate_norm),
+                   gate_frequencies=at(gate_frequencies), gate_norm_eps=norm_eps, gate_rope_scale=rope_scale, pool=at(pool), copy_from=at(copy_from))
+        self.lib.check(self.lib.c.lectern_append(self.handle, C.byref(self._step(table, lengths, q, k, v)), C.byref(a), stream()))

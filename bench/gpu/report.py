@@ -9,6 +9,10 @@ def rows(paths):
             yield json.loads(line)
 
 
+def us(x):
+    return "%.2f" % x if x else "-"
+
+
 def main():
     recs = list(rows(sys.argv[1:]))
     env = [r for r in recs if r["kind"] == "env"]
@@ -25,13 +29,14 @@ def main():
     print("\ndense decode, us\n| heads | batch | keys | MB | floor | ours | best peer | peer / ours |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
     for (shape, batch, n, mb), t in dense.items():
         peer = min((us, name) for name, us in t.items() if not name.startswith("lectern"))
-        print("| %s | %d | %d | %.1f | %.2f | %.2f | %.2f (%s) | %.3f |" % (shape, batch, n, mb, floor[shape, batch, n, None, None], t["lectern"], peer[0], peer[1], peer[0] / t["lectern"]))
+        print("| %s | %d | %d | %.1f | %s | %.2f | %.2f (%s) | %.3f |" % (shape, batch, n, mb, us(floor.get((shape, batch, n, None, None))), t["lectern"], peer[0], peer[1], peer[0] / t["lectern"]))
     print("\nblock-sparse decode, us\n| heads | batch | keys | block | sparsity | MB | floor | ours | hot | x dense |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for r in recs:
         if r["kind"] == "sparse" and r["peer"] == "lectern":
             d = best.get((r["shape"], r["batch"], r["len"]))
-            print("| %s | %d | %d | %d | %.1f | %.1f | %.2f | %.2f | %.2f | %s |" % (
-                r["shape"], r["batch"], r["len"], r["block"], r["sparsity"], r["mb"], floor[r["shape"], r["batch"], r["len"], r["block"], r["sparsity"]], r["us"],
+            print("| %s | %d | %d | %d | %.1f | %.1f | %s | %.2f | %.2f | %s |" % (
+                r["shape"], r["batch"], r["len"], r["block"], r["sparsity"], r["mb"],
+                us(floor.get((r["shape"], r["batch"], r["len"], r["block"], r["sparsity"]))), r["us"],
                 r["hot_us"], "%.2f" % (d / r["us"]) if d else "-"))
     print("\nselectors, us (blocks of 64)\n| selector | batch | keys | programmatic | MB | us |\n| --- | --- | --- | --- | --- | --- |")
     for r in recs:
@@ -40,7 +45,7 @@ def main():
     print("\nselect and attend, 90 %, us\n| selector | batch | keys | us | dense peer | x dense |\n| --- | --- | --- | --- | --- | --- |")
     for r in recs:
         if r["kind"] == "layer":
-            print("| %s | %d | %d | %.2f | %.2f | %.2f |" % (r["selector"], r["batch"], r["len"], r["us"], r["dense_us"], r["speedup"]))
+            print("| %s | %d | %d | %.2f | %.2f | %s |" % (r["selector"], r["batch"], r["len"], r["us"], r["dense_us"], us(r["speedup"])))
 
 
 if __name__ == "__main__":

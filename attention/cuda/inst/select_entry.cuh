@@ -18,8 +18,15 @@ const void* SelectKernelOf(ScoreKind kind, int* shared, int max_blocks) {
     LECTERN_KIND(kResa)
     LECTERN_KIND(kQuest)
 #undef LECTERN_KIND
+    case ScoreKind::kQuestHeads: return nullptr;  // in a form of its own
   }
   return nullptr;
+}
+
+template <int kD>
+const void* SelectHeadsOf(int* shared, int max_blocks) {
+  *shared = SelectShape<kD, ScoreKind::kQuestHeads, kLongRows.ctas, kLongRows.warps>::SharedBytes(max_blocks);
+  return reinterpret_cast<const void*>(&SelectKernel<kD, ScoreKind::kQuestHeads, kLongRows.ctas, kLongRows.warps>);
 }
 
 }  // namespace lectern::attention::cuda

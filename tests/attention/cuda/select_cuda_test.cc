@@ -164,8 +164,43 @@ TEST(CudaSelect, TiesGoToTheLowerBlockExactly) {
   }
 }
 
+// Each query head chooses, and the row reads what any of them chose. Lists may differ by a near-tie a head, almost nowhere.
+TEST(CudaSelect, EachHeadOfQuestChooses) {
+  int64_t rows = 0, different = 0;
+  for (const SelectMode mode : {SelectMode::kTokens, SelectMode::kRatio, SelectMode::kThreshold}) {
+    for (const int64_t block : {16, 64, 128}) {
+      for (const int64_t d : {64, 128}) {
+        for (const int64_t group : {1, 2, 7, 8}) {
+          Selector s = Of(SelectorKind::kQuest, mode, block, group != 2);
+          s.per_head = true;
+          if (mode == SelectMode::kThreshold) s.threshold = 0.01f;
+          const SelectCase c(s, group, 2, d, {20000, 5, 1024, 4100}, false, false, 11 * group + d + block);
+          const auto got = c.OnDevice(), want = c.Truth();
+          ASSERT_EQ(got.size(), want.size());
+          for (size_t r = 0; r < got.size(); ++r) {
+            ++rows;
+            if (got[r] == want[r]) continue;
+            ++different;
+            std::vector<int32_t> away;
+            std::set_symmetric_difference(got[r].begin(), got[r].end(), want[r].begin(), want[r].end(), std::back_inserter(away));
+            ASSERT_LE(away.size(), 2u) << "mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group << " row " << r
+                                       << ": " << got[r].size() << " for " << want[r].size();
+          }
+        }
+      }
+    }
+  }
+  EXPECT_LE(different * 100, rows);
+  for (const int32_t length : {1000, 4096, 40000}) {  // ties, exactly
+    Selector s = Of(SelectorKind::kQuest, SelectMode::kTokens, 16);
+    s.per_head = true;
+    const SelectCase c(s, 4, 2, 128, {length}, false, true, 3);
+    EXPECT_EQ(c.OnDevice(), c.Truth()) << length;
+  }
+}
+
 TEST(CudaSelect, PublishedSettingsShortSequencesAndTheDenseFallBack) {
-  for (const Selector& s : {SeerAttentionSelector(1024), QuestSelector(512, false), ResaSelector(100)}) {
+  for (const Selector& s : {SeerAttentionSelector(1024), QuestSelector(512, false), QuestSelector(512, true), ResaSelector(100)}) {
     const SelectCase c(s, 4, 2, 128, {1, 15, 16, 17, 63, 64, 65, 256, 257, 1024, 1025, 2560, 3000, 0}, false, false, 5);
     EXPECT_EQ(c.OnDevice(), c.Truth());
   }
