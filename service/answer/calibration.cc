@@ -60,7 +60,7 @@ constexpr bool Uses(const Weight (&weights)[n], std::string_view name) {
 
 }  // namespace
 
-const double kDefaultTrust = 0.2305;
+const double kDefaultTrust = 0.157;
 
 bool AsksOutright() { return Uses(kTrust, "refusal") || Uses(kTrust, "yes") || Uses(kRankSecond, "yes"); }
 

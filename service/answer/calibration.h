@@ -10,7 +10,8 @@
 // Cost:    a dozen multiplications.
 //
 // How they were fitted: scripts/fit_calibrator.py over `lectern eval answers`. Ranks: questions drawn from SQuAD v1.1
-// train. Trust: SQuAD v2.0 dev, the articles whose title has an even CRC-32; reported on the other half.
+// train. Trust: SQuAD v2.0 dev, the articles whose title has an even CRC-32; reported on the other half. The threshold: the curve of
+// `eval answers --predictions bench/results/squad2_span_answers.jsonl --rejudge --half 0 --curve FILE`.
 #pragma once
 
 #include "service/answer/evidence.h"
