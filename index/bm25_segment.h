@@ -1,7 +1,7 @@
 // index/bm25_segment.h: the inverted index of one segment: terms, block-compressed postings, block maxima.
 //
 //   Bm25SegmentWriter writer(*analyzer);  writer.Add(chunk_title, chunk_text);  writer.Write(*file);
-//   ASSIGN_OR_RETURN(auto segment, Bm25Segment::Open(segment_path, entry));
+//   ASSIGN_OR_RETURN(auto segment, Bm25Segment::Open(files));
 //   std::optional<PostingsView> list = segment->Find("whale");
 //
 // Shapes:  one entry a chunk, in chunk order; the title's terms count kTitleWeight times (see bm25.h).
@@ -46,8 +46,7 @@ class Bm25SegmentWriter {
 
 class Bm25Segment {
  public:
-  static absl::StatusOr<std::shared_ptr<const Bm25Segment>> Open(const std::string& segment_path,
-                                                                 const FileEntry& entry);
+  static absl::StatusOr<std::shared_ptr<const Bm25Segment>> Open(SegmentFiles& files);
   // From bytes that the segment then owns.
   static absl::StatusOr<std::shared_ptr<const Bm25Segment>> FromBytes(std::string bytes);
   static absl::StatusOr<std::shared_ptr<const Bm25Segment>> FromMapping(MappedFile map);

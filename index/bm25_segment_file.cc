@@ -7,11 +7,10 @@ absl::Status Bm25SegmentWriter::Write(SegmentFile& file) {
   return WriteTo([&file](std::string_view bytes) { return file.Append(bytes); });
 }
 
-absl::StatusOr<std::shared_ptr<const Bm25Segment>> Bm25Segment::Open(const std::string& segment_path,
-                                                                     const FileEntry& entry) {
-  ASSIGN_OR_RETURN(MappedFile map, OpenSegmentFile(segment_path, entry));
+absl::StatusOr<std::shared_ptr<const Bm25Segment>> Bm25Segment::Open(SegmentFiles& files) {
+  ASSIGN_OR_RETURN(MappedFile map, files.Take("bm25.bin"));
   auto segment = FromMapping(std::move(map));
-  if (!segment.ok()) return Annotate(segment.status(), segment_path + "/" + entry.name);
+  if (!segment.ok()) return Annotate(segment.status(), files.PathOf("bm25.bin"));
   return segment;
 }
 

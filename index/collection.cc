@@ -1,6 +1,6 @@
 #include "index/collection.h"
 
-#include <algorithm>
+#include "index/data_directory.h"
 
 namespace lectern::index {
 namespace {
@@ -35,25 +35,15 @@ absl::StatusOr<CollectionSettings> CollectionSettings::FromJson(const Json& valu
   return settings;
 }
 
-absl::Status CheckCollectionName(std::string_view name) {
-  const auto word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  const bool fine = !name.empty() && name.size() <= 64 && word(name[0]) &&
-                    std::all_of(name.begin(), name.end(), [&](char c) { return word(c) || c == '_' || c == '-'; });
-  if (!fine) {
-    return InvalidArgument("a collection's name has 1 to 64 of a-z, 0-9, '_' and '-' and begins with a letter or digit, got '", name, "'");
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<CollectionSettings> LoadCollection(const DocumentStore& store, std::string_view name) {
-  RETURN_IF_ERROR(CheckCollectionName(name));
+  RETURN_IF_ERROR(DataDirectory::CheckName(name));
   ASSIGN_OR_RETURN(const auto value, store.GetMeta(SettingsKey(name)));
   if (!value) return NotFound("no collection '", name, "'; `lectern ingest ", name, " FILE` or `lectern collection create ", name, "` makes it");
   return CollectionSettings::FromJson(*value);
 }
 
 absl::Status SaveCollection(DocumentStore& store, std::string_view name, const CollectionSettings& settings) {
-  RETURN_IF_ERROR(CheckCollectionName(name));
+  RETURN_IF_ERROR(DataDirectory::CheckName(name));
   if (settings.ann != "flat" && settings.ann != "hnsw") return InvalidArgument("index.ann must be flat or hnsw, got '", settings.ann, "'");
   RETURN_IF_ERROR(Chunker::Create(settings.chunking, nullptr).status());
   return store.PutMeta(SettingsKey(name), settings.ToJson());

@@ -3,7 +3,7 @@
 //   ASSIGN_OR_RETURN(CollectionSettings settings, LoadCollection(*store, "books"));    // kNotFound where there is none
 //   RETURN_IF_ERROR(SaveCollection(*store, "books", settings));                        // makes it, durable on return
 //
-// Shapes:  a name is 1..64 of a-z 0-9 _ - and begins with a letter or digit (it is a folder's name too).
+// Shapes:  names as DataDirectory::CheckName wants them: they are names of folders too.
 // Threads: values.
 // Errors:  kInvalidArgument (name, chunk sizes), kNotFound names the collection and what makes one.
 // Cost:    one small value of the store.
@@ -33,7 +33,6 @@ struct CollectionSettings {
   static absl::StatusOr<CollectionSettings> FromJson(const Json& value);   // unknown keys are kept out by name
 };
 
-absl::Status CheckCollectionName(std::string_view name);
 absl::StatusOr<CollectionSettings> LoadCollection(const DocumentStore& store, std::string_view name);
 absl::Status SaveCollection(DocumentStore& store, std::string_view name, const CollectionSettings& settings);
 absl::StatusOr<std::vector<std::string>> ListCollections(const DocumentStore& store);   // sorted

@@ -45,9 +45,7 @@ class ByDocumentId final : public ChunkOrder {
 
 class CorpusImpl final : public Corpus {
  public:
-  static absl::StatusOr<std::shared_ptr<const Corpus>> OpenState(const std::string& data_dir, std::string_view collection,
-                                                                 const CollectionState& state);
-
+  absl::Status Load(std::vector<SegmentFiles> files, const CollectionState& state);
   absl::StatusOr<SearchResponse> Search(const SearchRequest& request, Encoder* encoder) const override;
   uint64_t generation() const override { return generation_; }
   uint64_t indexed_seq() const override { return indexed_seq_; }
@@ -61,7 +59,6 @@ class CorpusImpl final : public Corpus {
 
  private:
   friend class SearchPass;
-  absl::Status Load(const std::string& data_dir, std::string_view collection, const CollectionState& state);
   struct Found { const CorpusSegment* segment; int32_t document; };
   absl::StatusOr<Found> FindAlive(std::string_view doc_id) const;
 

@@ -1,23 +1,33 @@
 #include "index/corpus.h"
 
+#include <chrono>
+
 #include "base/check.h"
 #include "index/corpus-inl.h"
 
 namespace lectern::index {
 namespace {
 
-constexpr int kOpenAttempts = 3;  // a writer may publish twice between reading the manifest and opening its files
+using Clock = std::chrono::steady_clock;
+constexpr auto kOpenPatience = std::chrono::seconds(10);   // with a writer that publishes faster than files can be mapped
 
-const FileEntry* FindFile(const SegmentEntry& entry, std::string_view name) {
-  for (const FileEntry& file : entry.files) {
-    if (file.name == name) return &file;
+// kNotFound where the writer has removed one of them since.
+absl::StatusOr<std::vector<SegmentFiles>> MapSegments(const std::string& data_dir, std::string_view collection, const CollectionState& state) {
+  std::vector<SegmentFiles> all;
+  for (const SegmentEntry& entry : state.segments) {
+    ASSIGN_OR_RETURN(SegmentFiles files, SegmentFiles::Map(DataDirectory::SegmentPath(data_dir, collection, entry.folder), entry));
+    all.push_back(std::move(files));
   }
-  return nullptr;
+  return all;
+}
+
+absl::Status Damaged(const absl::Status& status, std::string_view collection) {
+  return DataLoss(std::string(status.message()), "; `lectern index repair ", collection, "` makes it anew from the store");
 }
 
 }  // namespace
 
-absl::Status CorpusImpl::Load(const std::string& data_dir, std::string_view collection, const CollectionState& state) {
+absl::Status CorpusImpl::Load(std::vector<SegmentFiles> all_files, const CollectionState& state) {
   settings_ = state.settings;
   generation_ = state.generation;
   indexed_seq_ = state.indexed_seq;
@@ -29,33 +39,27 @@ absl::Status CorpusImpl::Load(const std::string& data_dir, std::string_view coll
     dim = encoder->value("dim", int64_t{0});
   }
   std::vector<Bm25Part> parts;
-  for (const SegmentEntry& entry : state.segments) {
-    const std::string path = DataDirectory::SegmentPath(data_dir, collection, entry.folder);
-    const FileEntry* documents = FindFile(entry, "documents.bin");
-    const FileEntry* postings = FindFile(entry, "bm25.bin");
-    if (documents == nullptr || postings == nullptr) {
-      return DataLoss(path, ": the manifest names no ", documents == nullptr ? "documents.bin" : "bm25.bin");
-    }
+  for (SegmentFiles& files : all_files) {
     CorpusSegment segment;
-    ASSIGN_OR_RETURN(segment.documents, SegmentDocuments::Open(path, *documents));
-    ASSIGN_OR_RETURN(segment.postings, Bm25Segment::Open(path, *postings));
-    ASSIGN_OR_RETURN(segment.dead, DeletedDocuments::Open(path, entry));
+    ASSIGN_OR_RETURN(segment.documents, SegmentDocuments::Open(files));
+    ASSIGN_OR_RETURN(segment.postings, Bm25Segment::Open(files));
+    ASSIGN_OR_RETURN(segment.dead, DeletedDocuments::Open(files));
     const int64_t chunks = segment.documents->num_chunks();
     if (segment.postings->num_chunks() != chunks) {
-      return DataLoss(path, "/bm25.bin holds ", segment.postings->num_chunks(), " chunks, documents.bin ", chunks);
+      return DataLoss(files.PathOf("bm25.bin"), " holds ", segment.postings->num_chunks(), " chunks, documents.bin ", chunks);
     }
     if (segment.postings->analyzer_name() != analyzer_->name()) {
-      return FailedPrecondition(path, "/bm25.bin was made by analyzer ", segment.postings->analyzer_name(),
+      return FailedPrecondition(files.PathOf("bm25.bin"), " was made by analyzer ", segment.postings->analyzer_name(),
                                 ", the collection has ", analyzer_->name(), "; `lectern index build` makes it anew");
     }
     if (segment.dead.num_documents() != segment.documents->num_documents()) {
-      return DataLoss(path, ": its deletes are of ", segment.dead.num_documents(), " documents, documents.bin holds ",
+      return DataLoss(files.PathOf("documents.bin"), ": the deletes beside it are of ", segment.dead.num_documents(), " documents, it holds ",
                       segment.documents->num_documents());
     }
     if (has_vectors() && chunks > 0) {
-      ASSIGN_OR_RETURN(segment.vectors, DenseIndex::Open(path, entry));
+      ASSIGN_OR_RETURN(segment.vectors, DenseIndex::Open(files));
       if (segment.vectors->size() != chunks || segment.vectors->dim() != dim) {
-        return DataLoss(path, "/vectors.bin holds ", segment.vectors->size(), " vectors of ", segment.vectors->dim(),
+        return DataLoss(files.PathOf("vectors.bin"), " holds ", segment.vectors->size(), " vectors of ", segment.vectors->dim(),
                         " numbers; ", chunks, " of ", dim, " are wanted");
       }
     }
@@ -80,29 +84,30 @@ absl::Status CorpusImpl::Load(const std::string& data_dir, std::string_view coll
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const Corpus>> CorpusImpl::OpenState(const std::string& data_dir,
-                                                                    std::string_view collection,
-                                                                    const CollectionState& state) {
-  auto corpus = std::make_shared<CorpusImpl>();
-  RETURN_IF_ERROR(corpus->Load(data_dir, collection, state));
-  return std::shared_ptr<const Corpus>(std::move(corpus));
-}
-
 absl::StatusOr<std::shared_ptr<const Corpus>> Corpus::Open(const std::string& data_dir, std::string_view collection) {
-  absl::StatusOr<std::shared_ptr<const Corpus>> corpus = Internal("not opened");
-  for (int attempt = 0; attempt < kOpenAttempts; ++attempt) {
+  const auto give_up = Clock::now() + kOpenPatience;
+  while (true) {
     ASSIGN_OR_RETURN(const Manifest manifest, DataDirectory::ReadManifest(data_dir));
-    std::string name(collection);
-    if (const auto alias = manifest.aliases.find(name); alias != manifest.aliases.end()) name = alias->second;
+    const std::string name = manifest.Resolve(collection);
     const auto state = manifest.collections.find(name);
     if (state == manifest.collections.end()) {
       return NotFound("collection '", collection, "' has no index in ", data_dir,
                       "; `lectern ingest` or `lectern index build` makes one");
     }
-    corpus = CorpusImpl::OpenState(data_dir, name, state->second);
-    if (corpus.status().code() != absl::StatusCode::kNotFound) return corpus;
+    absl::StatusOr<std::vector<SegmentFiles>> files = MapSegments(data_dir, name, state->second);
+    if (absl::IsNotFound(files.status())) {
+      ASSIGN_OR_RETURN(const Manifest now, DataDirectory::ReadManifest(data_dir));
+      if (now.number == manifest.number) return Damaged(files.status(), name);   // it is named, and not there
+      if (Clock::now() > give_up) return Unavailable(data_dir, " was published anew faster than it could be opened, for ", kOpenPatience.count(), " s");
+      continue;
+    }
+    absl::Status opened = files.status();
+    auto corpus = std::make_shared<CorpusImpl>();
+    if (opened.ok()) opened = corpus->Load(*std::move(files), state->second);
+    if (absl::IsDataLoss(opened)) return Damaged(opened, name);
+    RETURN_IF_ERROR(opened);
+    return std::shared_ptr<const Corpus>(std::move(corpus));
   }
-  return corpus;
 }
 
 absl::StatusOr<CorpusImpl::Found> CorpusImpl::FindAlive(std::string_view doc_id) const {

@@ -6,14 +6,14 @@
 //
 // Shapes:  hits in rank order: score descending, then doc_id ascending, then chunk order.
 // Threads: immutable; Search from any thread.
-// Errors:  kNotFound (collection), kDataLoss (a damaged file: which one), kInvalidArgument (k, filter, query
+// Errors:  kNotFound (collection), kDataLoss (a damaged or missing file: which one, and what to do), kInvalidArgument (k, filter, query
 //          syntax, with the limit), kFailedPrecondition (encoder's fingerprint differs from the index's),
 //          kDeadlineExceeded (with partial_is_error).
 // Cost:    one pass a retriever; a request allocates its result and its heaps. A phrase is looked for in the stored text
 //          of chunks that have all its words and would be found, at most kMaxPhraseChecks of them: past that the rest is
 //          taken to lack it, and `degraded` says "phrase-limit".
 // Degraded reasons: no-encoder, no-vectors, timeout:RETRIEVER, query-cut (the encoder read only its beginning),
-//          phrase-limit.
+//          phrase-limit, candidate-limit (the kMaxCandidates best chunks belong to fewer documents than were asked for).
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ inline constexpr int64_t kMaxPhraseChecks = 20000;  // about a second of reading
 
 struct RetrieverSpec {
   enum class Type { kBm25, kDense } type = Type::kBm25;
-  int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request)
+  int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request), more where documents have many
   std::optional<double> k1, b;         // bm25; unset: the shipped defaults
   int ef = 128;                        // dense, HNSW
   double weight = -1;                  // in the fusion; below 0: the shipped default, which is 1 but in kLinear

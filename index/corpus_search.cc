@@ -14,8 +14,7 @@ namespace lectern::index {
 namespace {
 
 constexpr int64_t kDefaultCandidates = 200;
-
-uint64_t KeyOf(ChunkPlace place) { return uint64_t{place.segment} << 32 | place.chunk; }
+static_assert(4 * kMaxTopK <= kMaxCandidates);
 
 double MillisecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
@@ -210,7 +209,7 @@ void SearchPass::RestrictToPhrases() {
 
 bool SearchPass::AcceptsPhrases(ChunkPlace place) {
   if (phrases_.empty()) return true;
-  const auto [verdict, is_new] = phrase_verdicts_.try_emplace(KeyOf(place), true);
+  const auto [verdict, is_new] = phrase_verdicts_.try_emplace(place.key(), true);
   if (!is_new) return verdict->second;
   const SegmentDocuments& documents = *SegmentOf(place).documents;
   const ChunkRef chunk = documents.ChunkAt(place.chunk);
@@ -321,11 +320,11 @@ void SearchPass::ScoreOthers() {
     const bool dense = retrievers_[l].type == RetrieverSpec::Type::kDense;
     if (dense && query_vector_.empty()) continue;   // the time allowed passed before it was made
     std::unordered_set<uint64_t> own;
-    for (const RankedChunk& hit : list.hits) own.insert(KeyOf(hit.place));
+    for (const RankedChunk& hit : list.hits) own.insert(hit.place.key());
     std::vector<ChunkPlace> places;
     for (const RankedList& other : lists_) {
       for (const RankedChunk& hit : other.hits) {
-        if (own.insert(KeyOf(hit.place)).second) places.push_back(hit.place);
+        if (own.insert(hit.place.key()).second) places.push_back(hit.place);
       }
     }
     if (dense) {
@@ -349,7 +348,7 @@ absl::Status SearchPass::RetrieveUntilEnough() {
   // One retriever alone needs no more candidates than the page, where documents are single chunks or not grouped.
   const bool exact = retrievers_.size() == 1 && (!request_.group_by_document || corpus_.single_chunks_);
   const int64_t first = exact ? wanted : retrievers_.size() == 1 ? 4 * wanted : std::max(kDefaultCandidates, wanted);
-  for (int64_t k = first;; k *= 4) {
+  for (int64_t k = first;; k = std::min(4 * k, kMaxCandidates)) {   // first: at most 4 * kMaxTopK
     bool fixed = true, exhausted = true;
     for (size_t r = 0; r < retrievers_.size(); ++r) {
       const RetrieverSpec& spec = retrievers_[r];
@@ -378,10 +377,16 @@ absl::Status SearchPass::RetrieveUntilEnough() {
       ++rank;
     }
     response_.total = static_cast<int64_t>(documents.size());
-    response_.total_is_exact = exhausted && !cut_short_;
+    const bool found_all = exhausted || response_.total == corpus_.num_documents();
+    response_.total_is_exact = found_all && !cut_short_;
     response_.took_ms["fusion"] += MillisecondsSince(begin);
     const bool stopped = !CheckCancel(request_.cancel).ok();
-    if (rank >= wanted || exhausted || fixed || stopped || k >= corpus_.num_chunks()) return absl::OkStatus();
+    const bool enough = rank >= wanted || (found_all && request_.group_by_document);
+    if (enough || exhausted || fixed || stopped || k >= corpus_.num_chunks()) return absl::OkStatus();
+    if (k == kMaxCandidates) {   // a few documents have more chunks than that
+      Degrade("candidate-limit");
+      return absl::OkStatus();
+    }
   }
 }
 

@@ -99,6 +99,21 @@ absl::StatusOr<Manifest> ReadManifestFile(const std::string& path, const std::st
   return manifest;
 }
 
+absl::StatusOr<Manifest> ReadNewest(const std::string& path, FileSystem& fs) {
+  RETURN_IF_ERROR(CheckVersion(path, fs));
+  ASSIGN_OR_RETURN(std::string name, ReadCurrent(path, fs));
+  for (int attempt = 0; attempt < kReadAttempts; ++attempt) {
+    absl::StatusOr<Manifest> manifest = ReadManifestFile(path, name, fs);
+    if (!absl::IsNotFound(manifest.status())) return manifest;
+    // Two publishes may have removed it since CURRENT was read. Then CURRENT has moved on.
+    ASSIGN_OR_RETURN(std::string now, ReadCurrent(path, fs));
+    if (now == name) return DataLoss(Join(path, name), " is missing, and CURRENT names it");
+    name = std::move(now);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return Unavailable(path, " was published anew ", kReadAttempts, " times while its manifest was being read");
+}
+
 // Every file a manifest names, as "COLLECTION/FOLDER/FILE", and every folder as "COLLECTION/FOLDER/".
 std::set<std::string> NamesIn(const Manifest& manifest) {
   std::set<std::string> names;
@@ -136,6 +151,12 @@ bool MayPrecedeVersion(std::string_view name) {
   return name == ManifestName(0) || name == ManifestName(0) + ".tmp";
 }
 
+// Whether a folder without a VERSION was a data directory: it has a manifest, or a store.
+bool WasOne(const std::string& path, const std::vector<std::string>& names, FileSystem& fs) {
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return ManifestNumber(name).has_value(); }) ||
+         fs.Exists(DataDirectory::StorePath(path) + "/CURRENT");
+}
+
 }  // namespace
 
 struct DataDirectory::Impl {
@@ -164,13 +185,24 @@ DataDirectory::DataDirectory() = default;
 DataDirectory::~DataDirectory() = default;
 
 absl::Status DataDirectory::CheckName(std::string_view name) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-  if (name.empty() || name.size() > 100 || name.find_first_not_of(kAllowed) != std::string_view::npos ||
-      name.find_first_of("._-") == 0) {
-    return InvalidArgument("a name has 1..100 characters of a-z A-Z 0-9 . _ - and begins with a letter or digit, got '",
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+  if (name.empty() || name.size() > 64 || name.find_first_not_of(kAllowed) != std::string_view::npos ||
+      name.find_first_of("_-") == 0) {
+    return InvalidArgument("the name of a collection or alias has 1 to 64 of a-z, 0-9, '_' and '-' and begins with a letter or digit, got '",
                            name.substr(0, 120), "'");
   }
   return absl::OkStatus();
+}
+
+std::string Manifest::Resolve(std::string_view name) const {
+  const auto alias = aliases.find(std::string(name));
+  return alias == aliases.end() ? std::string(name) : alias->second;
+}
+
+uint64_t Manifest::IndexedSeq() const {
+  uint64_t last = 0;
+  for (const auto& [name, state] : collections) last = std::max(last, state.indexed_seq);
+  return last;
 }
 
 std::string DataDirectory::StorePath(std::string_view dir) { return Join(dir, "store"); }
@@ -184,46 +216,48 @@ std::string DataDirectory::SegmentPath(std::string_view dir, std::string_view co
 bool DataDirectory::LooksLikeOne(const std::string& path) { return FileSystem::Posix().Exists(Join(path, "VERSION")); }
 
 absl::StatusOr<Manifest> DataDirectory::ReadManifest(const std::string& path, FileSystem& fs) {
-  RETURN_IF_ERROR(CheckVersion(path, fs));
-  ASSIGN_OR_RETURN(std::string name, ReadCurrent(path, fs));
-  for (int attempt = 0; attempt < kReadAttempts; ++attempt) {
-    absl::StatusOr<Manifest> manifest = ReadManifestFile(path, name, fs);
-    if (!absl::IsNotFound(manifest.status())) return manifest;
-    // Two publishes may have removed it since CURRENT was read. Then CURRENT has moved on.
-    ASSIGN_OR_RETURN(std::string now, ReadCurrent(path, fs));
-    if (now == name) return DataLoss(Join(path, name), " is missing, and CURRENT names it");
-    name = std::move(now);
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return Unavailable(path, " was published anew ", kReadAttempts, " times while its manifest was being read");
+  absl::StatusOr<Manifest> manifest = ReadNewest(path, fs);
+  if (!absl::IsDataLoss(manifest.status())) return manifest;
+  return DataLoss(std::string(manifest.status().message()), "; `lectern index repair COLLECTION` goes on from the newest manifest that is intact");
 }
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::OpenForWriting(const std::string& path, FileSystem& fs) {
-  return OpenForRepair(path, nullptr, fs);
+  return Open(path, nullptr, fs);
 }
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::OpenForRepair(const std::string& path,
                                                                             std::vector<std::string>* repaired,
                                                                             FileSystem& fs) {
+  return Open(path, repaired, fs);
+}
+
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::string& path,
+                                                                   std::vector<std::string>* repaired, FileSystem& fs) {
   // Before anything is written, LOCK included: the format may be one we do not know, the folder someone else's.
-  if (absl::Status version = CheckVersion(path, fs); absl::IsNotFound(version)) {
+  const absl::Status version = CheckVersion(path, fs);
+  if (absl::IsNotFound(version)) {
+    std::vector<std::string> names;
     if (fs.Exists(path)) {
-      ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(path));
-      for (const std::string& name : names) {
-        if (!MayPrecedeVersion(name) && repaired == nullptr) {
-          return FailedPrecondition(path, " is not a lectern data directory (it has no VERSION) and is not empty: it holds ",
-                                    name);
-        }
-      }
+      ASSIGN_OR_RETURN(names, fs.List(path));
     }
-    RETURN_IF_ERROR(CreateDurably(path, fs));
+    if (repaired != nullptr) {
+      if (!WasOne(path, names, fs)) return NotFound(path, " is not a lectern data directory: it holds no VERSION, no manifest and no store");
+    } else {
+      for (const std::string& name : names) {
+        if (MayPrecedeVersion(name)) continue;
+        return FailedPrecondition(path, " is not a lectern data directory (it has no VERSION) and is not empty: it holds ",
+                                  name);
+      }
+      RETURN_IF_ERROR(CreateDurably(path, fs));
+    }
   } else if (!(absl::IsDataLoss(version) && repaired != nullptr)) {
     RETURN_IF_ERROR(version);
   }
   ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(Join(path, "LOCK")));
   std::unique_ptr<DataDirectory> dir(new DataDirectory);
   dir->impl_ = std::make_unique<Impl>(path, fs, std::move(lock));
-  absl::Status loaded = dir->impl_->Load();
+  // Where VERSION is missing, Load would begin anew: right for a creation that was interrupted, wrong for a repair.
+  absl::Status loaded = repaired != nullptr && absl::IsNotFound(version) ? DataLoss(version.message()) : dir->impl_->Load();
   if (absl::IsDataLoss(loaded) && repaired != nullptr) loaded = dir->impl_->Repair(repaired);
   RETURN_IF_ERROR(loaded);
   dir->impl_->RemoveLeftovers();
@@ -342,7 +376,9 @@ absl::Status DataDirectory::Impl::SyncSegments(const std::string& collection, co
   std::set<std::string> published;
   const auto old = current.collections.find(collection);
   if (old != current.collections.end()) published = NamesIn(current);
-  bool any_new_folder = old == current.collections.end();
+  // A collection that published nothing but emptiness has no folder yet, or one whose name was never synced.
+  const bool new_collection = old == current.collections.end() || old->second.segments.empty();
+  bool any_new_folder = new_collection;
   for (const SegmentEntry& segment : state.segments) {
     if (!SegmentNumber(segment.folder)) {
       return InvalidArgument("a segment's folder is named segment-NNNNNN, got '", segment.folder, "'");
@@ -367,7 +403,7 @@ absl::Status DataDirectory::Impl::SyncSegments(const std::string& collection, co
   }
   if (any_new_folder && !state.segments.empty()) {
     RETURN_IF_ERROR(fs.SyncDirectory(CollectionPath(path, collection)));
-    if (old == current.collections.end()) RETURN_IF_ERROR(fs.SyncDirectory(Join(path, "collections")));
+    if (new_collection) RETURN_IF_ERROR(fs.SyncDirectory(Join(path, "collections")));
     // The root needs no fsync of its own: writing the manifest does it before CURRENT can name anything.
   }
   return absl::OkStatus();
@@ -453,8 +489,8 @@ absl::Status DataDirectory::Impl::MoveToQuarantine(const std::string& from, cons
   RETURN_IF_ERROR(WriteFileAtomically(fs, target + ".reason", internal::Concat(from, "\n", reason, "\n")));
   if (!fs.Exists(from)) return absl::OkStatus();  // a missing thing leaves its reason alone
   RETURN_IF_ERROR(fs.Rename(from, target));
+  RETURN_IF_ERROR(fs.SyncDirectory(quarantine));   // the new name before the old one's removal
   RETURN_IF_ERROR(fs.SyncDirectory(path));
-  RETURN_IF_ERROR(fs.SyncDirectory(quarantine));
   return fs.SyncDirectory(stdfs::path(from).parent_path().string());
 }
 
@@ -481,6 +517,8 @@ absl::Status DataDirectory::Impl::Repair(std::vector<std::string>* repaired) {
   if (const absl::Status version = CheckVersion(path, fs); absl::IsDataLoss(version)) {
     RETURN_IF_ERROR(MoveToQuarantine(Join(path, "VERSION"), "VERSION", version.ToString()));
     repaired->push_back(internal::Concat("VERSION: ", version.message()));
+  } else if (absl::IsNotFound(version)) {
+    repaired->push_back("VERSION was missing, and is made anew");
   }
   // The newest intact manifest is a whole state: its files were durable before it was written.
   ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(path));
@@ -512,14 +550,12 @@ absl::Status DataDirectory::Impl::Repair(std::vector<std::string>* repaired) {
   std::vector<Damaged> damaged;
   for (auto& [collection, state] : base.collections) {
     std::erase_if(state.segments, [&, &collection = collection, &state = state](const SegmentEntry& segment) {
-      for (const FileEntry& file : segment.files) {
-        const auto map = OpenSegmentFile(SegmentPath(path, collection, segment.folder), file);
-        if (map.ok()) continue;
-        damaged.push_back({collection, segment.folder, std::string(map.status().message())});
-        state.indexed_seq = 0;
-        return true;
-      }
-      return false;
+      const auto files = SegmentFiles::Map(SegmentPath(path, collection, segment.folder), segment);
+      const absl::Status status = files.ok() ? files->CheckRest() : files.status();
+      if (status.ok()) return false;
+      damaged.push_back({collection, segment.folder, std::string(status.message())});
+      state.indexed_seq = 0;
+      return true;
     });
     state.generation += 1;  // readers must not take it for the state they may have seen
   }
@@ -532,6 +568,11 @@ absl::Status DataDirectory::Impl::Repair(std::vector<std::string>* repaired) {
         if (const auto number = SegmentNumber(segment)) next_segment = std::max(next_segment, *number + 1);
       }
     }
+  }
+  // No manifest says which of the segments belong together. They are kept out of reach rather than deleted, and before
+  // anything is published: the next opening removes what no manifest names.
+  if (const std::string segments = Join(path, "collections"); !found && fs.Exists(segments)) {
+    RETURN_IF_ERROR(MoveToQuarantine(segments, "collections", "no intact manifest was left"));
   }
   current = previous = base;
   RETURN_IF_ERROR(PublishLocked(std::move(base)));

@@ -10,8 +10,8 @@
 //          The bytes of each are described in docs/formats/data-directory.md.
 // Threads: one writing process; inside it every method from any thread. ReadManifest from anywhere.
 //          Readers take no lock. The writer removes what neither the current nor the previous manifest names, so
-//          a reader that is two publishes late sees kNotFound from OpenSegmentFile: it calls ReadManifest again
-//          and opens what the new manifest names. A mapping it already holds stays valid.
+//          a reader that is two publishes late sees kNotFound from SegmentFiles::Map: it calls ReadManifest again
+//          and maps what the new manifest names. A mapping it already holds stays valid.
 // Errors:  kAborted (another writer, with its pid), kDataLoss (checksum, manifest), kNotFound (no data directory),
 //          kFailedPrecondition (newer VERSION, by name; a folder that holds something else), kPermissionDenied.
 // Cost:    Publish: fsync each new file and directory, write and fsync the manifest, rename CURRENT, fsync.
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,7 @@ struct SegmentEntry {
   int64_t num_documents = 0, num_chunks = 0;
   std::string deletes_file;  // a name in `files`: a bitmap of dead documents; empty where none is dead
   int64_t num_deleted = 0;
+  const FileEntry* Find(std::string_view name) const;   // null where `files` has no such name
 };
 
 struct CollectionState {
@@ -56,6 +58,8 @@ struct Manifest {
   std::map<std::string, CollectionState> collections;
   std::map<std::string, std::string> aliases;   // alias -> collection
   uint64_t next_segment = 1;     // segment numbers are never given twice, not even to another collection
+  std::string Resolve(std::string_view name) const;   // what an alias means; another name is itself
+  uint64_t IndexedSeq() const;   // the last write that any collection has indexed: the store reaches it
 };
 
 // A file being written into a segment: counts and hashes what passes.
@@ -93,10 +97,11 @@ class DataDirectory {
  public:
   static absl::StatusOr<std::unique_ptr<DataDirectory>> OpenForWriting(const std::string& path,
                                                                        FileSystem& fs = FileSystem::Posix());
-  // OpenForWriting for a directory whose VERSION, CURRENT or manifest is damaged: moves what is damaged into
-  // quarantine/ and goes on from the newest intact manifest, or from an empty one, less the segments that do not
-  // open (their collection's indexed_seq is 0 then, so that the next update rebuilds from the store).
-  // `repaired` says what was done, a line each; it stays empty where nothing was damaged.
+  // OpenForWriting for a directory whose VERSION, CURRENT or manifest is damaged or missing: moves what is damaged
+  // into quarantine/ and goes on from the newest intact manifest, less the segments that do not open (their
+  // collection's indexed_seq is 0 then, so that the next update rebuilds from the store). Where no manifest is intact,
+  // collections/ goes to quarantine/ as it is. Nothing is deleted. kNotFound where the folder holds no manifest and
+  // no store: that is no data directory. `repaired` says what was done, a line each; it stays empty where nothing was damaged.
   static absl::StatusOr<std::unique_ptr<DataDirectory>> OpenForRepair(const std::string& path,
                                                                       std::vector<std::string>* repaired,
                                                                       FileSystem& fs = FileSystem::Posix());
@@ -109,7 +114,7 @@ class DataDirectory {
   static std::string StorePath(std::string_view dir);     // where the DocumentStore lives
   static std::string CollectionPath(std::string_view dir, std::string_view collection);
   static std::string SegmentPath(std::string_view dir, std::string_view collection, std::string_view folder);
-  // 1..100 of a-z A-Z 0-9 . _ -, the first a letter or digit: names of collections and aliases are folder names.
+  // 1..64 of a-z 0-9 _ -, the first a letter or digit: names of collections, which are folder names, and of aliases.
   static absl::Status CheckName(std::string_view name);
 
   absl::StatusOr<std::unique_ptr<SegmentFolder>> NewSegment(std::string_view collection);
@@ -128,12 +133,29 @@ class DataDirectory {
 
  private:
   DataDirectory();
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(const std::string& path, std::vector<std::string>* repaired,
+                                                             FileSystem& fs);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-// Maps and checks one file of a segment: kDataLoss naming file, expected and found where length or checksum differ;
-// kNotFound where it is gone (see Threads above).
-absl::StatusOr<MappedFile> OpenSegmentFile(const std::string& segment_path, const FileEntry& entry);
+// The files of one published segment. Mapped all at once, which takes no time, so that the writer may remove them while
+// their checksums are compared, which takes some.
+class SegmentFiles {
+ public:
+  // kNotFound where a file is gone (see Threads above), kDataLoss where its length differs.
+  static absl::StatusOr<SegmentFiles> Map(std::string segment_path, const SegmentEntry& entry);
+  const SegmentEntry& entry() const { return entry_; }
+  std::string PathOf(std::string_view name) const;
+  // One file, checked before anyone parses it: kDataLoss naming file, expected and found where its checksum differs, or
+  // where the segment has no such file. A file is taken once.
+  absl::StatusOr<MappedFile> Take(std::string_view name);
+  absl::Status CheckRest() const;   // the checksums of those that were not taken
+
+ private:
+  std::string path_;
+  SegmentEntry entry_;
+  std::vector<std::optional<MappedFile>> maps_;   // one of each of the entry's files; nullopt: taken
+};
 
 }  // namespace lectern::index

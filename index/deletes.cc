@@ -51,16 +51,13 @@ absl::StatusOr<DeletedDocuments> DeletedDocuments::Parse(std::string_view bytes,
   return dead;
 }
 
-absl::StatusOr<DeletedDocuments> DeletedDocuments::Open(const std::string& segment_path, const SegmentEntry& entry) {
+absl::StatusOr<DeletedDocuments> DeletedDocuments::Open(SegmentFiles& files) {
+  const SegmentEntry& entry = files.entry();
   if (entry.deletes_file.empty()) return DeletedDocuments(entry.num_documents);
-  for (const FileEntry& file : entry.files) {
-    if (file.name != entry.deletes_file) continue;
-    ASSIGN_OR_RETURN(const MappedFile map, OpenSegmentFile(segment_path, file));
-    auto dead = Parse(map.text(), entry.num_documents);
-    if (!dead.ok()) return Annotate(dead.status(), segment_path + "/" + file.name);
-    return dead;
-  }
-  return DataLoss("segment ", entry.folder, " names the deletes file ", entry.deletes_file, " but does not list it");
+  ASSIGN_OR_RETURN(const MappedFile map, files.Take(entry.deletes_file));
+  auto dead = Parse(map.text(), entry.num_documents);
+  if (!dead.ok()) return Annotate(dead.status(), files.PathOf(entry.deletes_file));
+  return dead;
 }
 
 }  // namespace lectern::index

@@ -1,6 +1,6 @@
 // index/deletes.h: which documents of a segment are dead; the file SegmentEntry::deletes_file names.
 //
-//   ASSIGN_OR_RETURN(DeletedDocuments dead, DeletedDocuments::Open(segment_path, segment_entry));   // none: an empty set
+//   ASSIGN_OR_RETURN(DeletedDocuments dead, DeletedDocuments::Open(files));   // none: an empty set
 //   if (dead.Contains(document)) continue;
 //
 // Shapes:  one bit a document ordinal of the segment.
@@ -22,7 +22,7 @@ namespace lectern::index {
 class DeletedDocuments {
  public:
   explicit DeletedDocuments(int64_t num_documents = 0);
-  static absl::StatusOr<DeletedDocuments> Open(const std::string& segment_path, const SegmentEntry& entry);
+  static absl::StatusOr<DeletedDocuments> Open(SegmentFiles& files);
   static absl::StatusOr<DeletedDocuments> Parse(std::string_view bytes, int64_t num_documents);
   std::string Serialize() const;
   bool Contains(int64_t document) const { return (words_[static_cast<size_t>(document >> 6)] >> (document & 63)) & 1; }

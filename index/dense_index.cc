@@ -5,12 +5,13 @@
 #include <utility>
 
 #include "index/hnsw_graph.h"
+#include "index/top_k.h"
 #include "index/vector_table.h"
 
 namespace lectern::index {
 namespace {
 
-constexpr int64_t kMaxK = 10000;
+constexpr int64_t kMaxBreadth = 10000;          // of a walk or an insertion
 constexpr int64_t kMaxRows = int64_t{1} << 30;  // node numbers are 32 bits
 constexpr int64_t kScanBlock = 256;             // codes of a block stay in L2 (96 KiB at 384)
 constexpr int64_t kAlwaysScan = 4096;           // rows below which a scan beats a walk, and is exact
@@ -82,8 +83,8 @@ class TableIndex : public DenseIndex {
 
   absl::StatusOr<std::vector<DenseHit>> Search(std::span<const float> query,
                                                const DenseSearchOptions& options) const override {
-    if (options.k < 1 || options.k > kMaxK) return InvalidArgument("k must be in 1..", kMaxK, ", got ", options.k);
-    if (options.ef < 1 || options.ef > kMaxK) return InvalidArgument("ef must be in 1..", kMaxK, ", got ", options.ef);
+    if (options.k < 1 || options.k > kMaxCandidates) return InvalidArgument("k must be in 1..", kMaxCandidates, ", got ", options.k);
+    if (options.ef < 1 || options.ef > kMaxBreadth) return InvalidArgument("ef must be in 1..", kMaxBreadth, ", got ", options.ef);
     if (static_cast<int64_t>(query.size()) != dim()) {
       return InvalidArgument("a query vector must have ", dim(), " values, got ", query.size());
     }
@@ -114,20 +115,13 @@ class TableIndex : public DenseIndex {
   std::unique_ptr<HnswGraph> graph_;  // null: flat
 };
 
-const FileEntry* FindFile(const SegmentEntry& entry, std::string_view name) {
-  for (const FileEntry& file : entry.files) {
-    if (file.name == name) return &file;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Build(std::vector<float> vectors, int64_t dim,
                                                               const DenseBuildOptions& options, ThreadPool& pool) {
   if (options.m < 2 || options.m > 256) return InvalidArgument("m must be in 2..256, got ", options.m);
-  if (options.ef_construction < 1 || options.ef_construction > kMaxK) {
-    return InvalidArgument("ef_construction must be in 1..", kMaxK, ", got ", options.ef_construction);
+  if (options.ef_construction < 1 || options.ef_construction > kMaxBreadth) {
+    return InvalidArgument("ef_construction must be in 1..", kMaxBreadth, ", got ", options.ef_construction);
   }
   ASSIGN_OR_RETURN(VectorTable table, VectorTable::Make(std::move(vectors), dim, pool));
   if (table.rows() > kMaxRows) return ResourceExhausted("a segment holds ", kMaxRows, " vectors at most, got ", table.rows());
@@ -138,13 +132,11 @@ absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Build(std::vector<float>
   return std::unique_ptr<DenseIndex>(new TableIndex(std::move(table), std::move(graph)));
 }
 
-absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Open(const std::string& segment_path, const SegmentEntry& entry) {
-  const FileEntry* vectors = FindFile(entry, "vectors.bin");
-  if (vectors == nullptr) return NotFound(segment_path, " has no vectors.bin");
-  ASSIGN_OR_RETURN(VectorTable table, VectorTable::Open(segment_path, *vectors));
+absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Open(SegmentFiles& files) {
+  ASSIGN_OR_RETURN(VectorTable table, VectorTable::Open(files));
   std::unique_ptr<HnswGraph> graph;
-  if (const FileEntry* links = FindFile(entry, "hnsw.bin"); links != nullptr) {
-    ASSIGN_OR_RETURN(graph, HnswGraph::Open(segment_path, *links, table));
+  if (files.entry().Find("hnsw.bin") != nullptr) {
+    ASSIGN_OR_RETURN(graph, HnswGraph::Open(files, table));
   }
   return std::unique_ptr<DenseIndex>(new TableIndex(std::move(table), std::move(graph)));
 }

@@ -2,7 +2,7 @@
 //
 //   ASSIGN_OR_RETURN(auto built, DenseIndex::Build(vectors, dim, {.kind = DenseKind::kHnsw}, pool));
 //   RETURN_IF_ERROR(built->Write(segment));                    // vectors.bin, and hnsw.bin for kHnsw
-//   ASSIGN_OR_RETURN(auto index, DenseIndex::Open(segment_path, segment_entry));
+//   ASSIGN_OR_RETURN(auto index, DenseIndex::Open(files));              // index/data_directory.h
 //   ASSIGN_OR_RETURN(auto hits, index->Search(query, {.k = 10}));
 //
 // Shapes:  vectors [n, dim] float32, row-major, unit length; row number = chunk ordinal in the segment;
@@ -51,7 +51,7 @@ class DenseIndex {
  public:
   static absl::StatusOr<std::unique_ptr<DenseIndex>> Build(std::vector<float> vectors, int64_t dim,
                                                            const DenseBuildOptions& options, ThreadPool& pool);
-  static absl::StatusOr<std::unique_ptr<DenseIndex>> Open(const std::string& segment_path, const SegmentEntry& entry);
+  static absl::StatusOr<std::unique_ptr<DenseIndex>> Open(SegmentFiles& files);
   virtual ~DenseIndex() = default;
   virtual absl::StatusOr<std::vector<FileEntry>> Write(SegmentFolder& folder) const = 0;
   virtual absl::StatusOr<std::vector<DenseHit>> Search(std::span<const float> query,

@@ -31,13 +31,18 @@ struct Document {
   std::string uri;
   std::map<std::string, std::vector<FieldValue>> fields;  // one or more values each
   std::string source;          // the source bytes; empty where they equal text
-  std::string source_sha256;   // decides whether a document is unchanged
+  std::string source_sha256;   // of the source bytes
+  std::string content_sha256;  // ContentSha256 as it was read: decides whether a document is unchanged
   std::string extractor;       // name and version, e.g. "markdown/1"
 };
 
 struct StoredDocument {
-  Document document;
+  Document document;       // content_sha256 is not read back
   uint64_t seq = 0;        // of the write that made it
 };
+
+int64_t DocumentBytes(const Document& document);       // about what it takes in memory
+// Of everything a document is: its source, and what was extracted from it by which extractor. REQUIRES: source_sha256 is set.
+std::string ContentSha256(const Document& document);
 
 }  // namespace lectern::index

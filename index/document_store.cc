@@ -108,19 +108,6 @@ absl::Status CheckId(std::string_view id) {
   return absl::OkStatus();
 }
 
-int64_t BytesOf(const Document& document) {
-  size_t bytes = document.id.size() + document.title.size() + document.text.size() + document.uri.size() +
-                 document.source.size() + document.source_sha256.size() + document.extractor.size() + 64;
-  for (const auto& [name, values] : document.fields) {
-    bytes += name.size() + 16;
-    for (const FieldValue& value : values) {
-      const auto* text = std::get_if<std::string>(&value);
-      bytes += 9 + (text != nullptr ? text->size() : 0);
-    }
-  }
-  return static_cast<int64_t>(bytes);
-}
-
 // A missing CURRENT is a new store only where nothing but an interrupted creation lies beside it.
 absl::Status CheckNothingLost(rocksdb::Env* env, const std::string& path) {
   std::vector<std::string> names;
@@ -154,7 +141,7 @@ struct GroupState {
 }  // namespace
 
 void WriteBatch::Put(std::string_view collection, Document document) {
-  bytes_ += BytesOf(document);
+  bytes_ += DocumentBytes(document);
   ops_.push_back({.is_delete = false, .collection = std::string(collection), .document = std::move(document)});
 }
 
@@ -193,6 +180,10 @@ struct DocumentStore::Impl {
   absl::StatusOr<Trace> ReadTrace(rocksdb::Env* env) const;
   absl::Status OpenView();   // REQUIRES: catch_up_mu held, or nobody else there yet
   absl::Status CheckFormat(rocksdb::DB& opened) const;
+  absl::Status Behind(std::string_view fact) const {
+    return DataLoss("document store ", path, " ", fact, ", and write ", options.expected_seq, " was indexed: it was lost or replaced by an older "
+                    "copy. Put the right one back, or `lectern index repair COLLECTION` makes each index anew from what the store holds");
+  }
   absl::StatusOr<uint64_t> ReadLastSeq(rocksdb::DB& opened) const;
   absl::Status Enqueue(Writer& writer);
   absl::StatusOr<uint64_t> WriteGroup(const std::vector<Writer*>& group);
@@ -251,6 +242,7 @@ absl::Status DocumentStore::Impl::OpenForWriting() {
   if (!found.ok() && !found.IsNotFound() && !found.IsPathNotFound()) return FromRocks(found, path);
   if (!found.ok()) {
     RETURN_IF_ERROR(CheckNothingLost(rocks.env, path));
+    if (options.expected_seq > 0) return Behind("is missing");
     RETURN_IF_ERROR(FromRocks(rocks.env->CreateDirIfMissing(path), path));
     // RocksDB syncs what is inside the folder, not the folder's own name.
     const stdfs::path parent = stdfs::path(path).parent_path();
@@ -261,12 +253,13 @@ absl::Status DocumentStore::Impl::OpenForWriting() {
   RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, path, &opened), path));
   db_ptr.reset(opened);
   RETURN_IF_ERROR(CheckFormat(*opened));
+  ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*opened));
+  if (seq < options.expected_seq) return Behind(internal::Concat("ends at write ", seq));
+  last_seq.store(seq);
   std::string ignored;
   if (opened->Get(rocksdb::ReadOptions(), ToSlice(kFormatKey), &ignored).IsNotFound()) {
     RETURN_IF_ERROR(FromRocks(opened->Put(Durable(), ToSlice(kFormatKey), EncodeU64(kStoreFormat)), path));
   }
-  ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*opened));
-  last_seq.store(seq);
   return absl::OkStatus();
 }
 
@@ -439,7 +432,7 @@ absl::Status DocumentStore::Impl::AddToBatch(const WriteBatch& batch, GroupState
     const bool alive = head.has_value() && !head->deleted;
     if (op.is_delete && !alive) continue;   // what is not there leaves no second tombstone
     if (head.has_value()) state.rocks.Delete(ChangeKey(op.collection, head->seq));
-    head = Head{.seq = seq, .deleted = op.is_delete, .source_sha256 = op.document.source_sha256};
+    head = Head{.seq = seq, .deleted = op.is_delete, .content_sha256 = op.document.content_sha256};
     state.rocks.Put(head_key, EncodeHead(*head));
     state.rocks.Put(ChangeKey(op.collection, seq), EncodeChange(id, op.is_delete));
     if (op.is_delete) {
@@ -458,7 +451,7 @@ absl::StatusOr<uint64_t> DocumentStore::Commit(const WriteBatch& batch) {
   for (const auto& op : batch.ops_) {
     RETURN_IF_ERROR(CheckCollection(op.collection));
     RETURN_IF_ERROR(CheckId(op.document.id));
-    if (const int64_t bytes = BytesOf(op.document); bytes > kMaxDocumentBytes) {
+    if (const int64_t bytes = DocumentBytes(op.document); bytes > kMaxDocumentBytes) {
       return InvalidArgument("document '", op.document.id, "' has ", bytes, " bytes, the limit is ", kMaxDocumentBytes);
     }
   }
@@ -516,11 +509,17 @@ absl::StatusOr<StoredDocument> DocumentStore::Get(std::string_view collection, s
   return DecodeDocument(id, *value);
 }
 
-absl::StatusOr<std::optional<std::string>> DocumentStore::SourceSha256(std::string_view collection,
-                                                                       std::string_view id) const {
+absl::StatusOr<std::optional<std::string>> DocumentStore::ContentSha256(std::string_view collection,
+                                                                        std::string_view id) const {
   ASSIGN_OR_RETURN(std::optional<Head> head, impl_->ReadHead(HeadKey(collection, id)));
   if (!head.has_value() || head->deleted) return std::nullopt;
-  return std::optional<std::string>(std::move(head->source_sha256));
+  return std::optional<std::string>(std::move(head->content_sha256));
+}
+
+absl::StatusOr<std::optional<Change>> DocumentStore::LatestChange(std::string_view collection, std::string_view id) const {
+  ASSIGN_OR_RETURN(const std::optional<Head> head, impl_->ReadHead(HeadKey(collection, id)));
+  if (!head.has_value()) return std::nullopt;
+  return std::optional<Change>(Change{.seq = head->seq, .id = std::string(id), .deleted = head->deleted});
 }
 
 absl::Status DocumentStore::Scan(std::string_view collection, std::string_view after_id,

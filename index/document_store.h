@@ -10,7 +10,8 @@
 //          Only a document's latest change is kept; a deleted document leaves its last change, a tombstone.
 //          Collections: 1..255 bytes without NUL. Ids: 1..512 bytes. A document: up to 1 GiB as stored.
 // Threads: all methods from any thread; concurrent Commits share one fsync (group commit).
-// Errors:  kAborted (another writer), kDataLoss (RocksDB corruption; never repaired, nothing is overwritten),
+// Errors:  kAborted (another writer), kDataLoss (RocksDB corruption, or an older store than expected; never repaired,
+//          nothing is overwritten),
 //          kResourceExhausted (disk full), kPermissionDenied (read-only directory opened for writing),
 //          kFailedPrecondition (newer format; a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
 //          After a Commit that failed to write, what is on disk is unknown, so this object takes no more writes;
@@ -40,6 +41,9 @@ struct StoreOptions {
   Mode mode = Mode::kReadWrite;
   int64_t cache_bytes = int64_t{32} << 20;
   int64_t write_buffer_bytes = int64_t{32} << 20;
+  // kReadWrite: a write that is known to have been durable. A store that ends before it, or is missing, is kDataLoss:
+  // the numbers of its lost writes must not be given again.
+  uint64_t expected_seq = 0;
   void* rocksdb_env = nullptr;  // rocksdb::Env*, for tests that inject faults
 };
 
@@ -62,6 +66,7 @@ struct Change {           // the latest state of one document touched after a se
   uint64_t seq = 0;
   std::string id;
   bool deleted = false;
+  bool operator==(const Change&) const = default;
 };
 
 class DocumentStore {
@@ -74,7 +79,9 @@ class DocumentStore {
 
   absl::StatusOr<StoredDocument> Get(std::string_view collection, std::string_view id) const;
   // Only what decides whether a document must be written again. nullopt where absent.
-  absl::StatusOr<std::optional<std::string>> SourceSha256(std::string_view collection, std::string_view id) const;
+  absl::StatusOr<std::optional<std::string>> ContentSha256(std::string_view collection, std::string_view id) const;
+  // The latest change of one document, a deletion too. nullopt where it was never there.
+  absl::StatusOr<std::optional<Change>> LatestChange(std::string_view collection, std::string_view id) const;
   // Documents in id order after `after_id`; stops when fn returns false.
   absl::Status Scan(std::string_view collection, std::string_view after_id,
                     const std::function<bool(StoredDocument&&)>& fn) const;

@@ -6,8 +6,6 @@
 namespace lectern::index {
 namespace {
 
-uint64_t KeyOf(ChunkPlace place) { return uint64_t{place.segment} << 32 | place.chunk; }
-
 // What turns a list's scores into contributions.
 struct Normaliser {
   double shift = 0, scale = 1, constant = 0;
@@ -67,7 +65,7 @@ std::vector<FusedHit> Fuse(const std::vector<RankedList>& lists, const FusionOpt
   for (size_t l = 0; l < lists.size(); ++l) {
     for (size_t i = 0; i < lists[l].hits.size(); ++i) {
       const RankedChunk& hit = lists[l].hits[i];
-      const auto [found, is_new] = at.try_emplace(KeyOf(hit.place), fused.size());
+      const auto [found, is_new] = at.try_emplace(hit.place.key(), fused.size());
       if (is_new) {
         fused.push_back({hit.place, 0, std::vector<FusionPart>(lists.size())});
         for (size_t p = 0; p < lists.size(); ++p) fused.back().parts[p].list = p;
@@ -80,7 +78,7 @@ std::vector<FusedHit> Fuse(const std::vector<RankedList>& lists, const FusionOpt
   }
   for (size_t l = 0; l < lists.size(); ++l) {
     for (const RankedChunk& other : lists[l].others) {
-      FusionPart& part = fused[at.at(KeyOf(other.place))].parts[l];
+      FusionPart& part = fused[at.at(other.place.key())].parts[l];
       part.scored = true;
       part.score = other.score;
     }

@@ -283,11 +283,10 @@ absl::StatusOr<FileEntry> HnswGraph::Write(SegmentFolder& folder) const {
   return file->Finish();
 }
 
-absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(const std::string& segment_path, const FileEntry& entry,
-                                                           const VectorTable& table) {
+absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(SegmentFiles& files, const VectorTable& table) {
   // The checksum is compared before FAISS parses: its reader trusts the sizes it finds.
-  ASSIGN_OR_RETURN(const MappedFile map, OpenSegmentFile(segment_path, entry));
-  const std::string where = segment_path + "/" + entry.name;
+  ASSIGN_OR_RETURN(const MappedFile map, files.Take("hnsw.bin"));
+  const std::string where = files.PathOf("hnsw.bin");
   std::string_view bytes = map.text();
   if (bytes.size() < sizeof(kMagic) || bytes.substr(0, sizeof(kMagic)) != std::string_view(kMagic, sizeof(kMagic))) {
     return DataLoss(where, ": is not a graph of neighbours");

@@ -27,8 +27,7 @@ namespace lectern::index {
 class HnswGraph {
  public:
   static absl::StatusOr<std::unique_ptr<HnswGraph>> Build(const VectorTable& table, const DenseBuildOptions& options);
-  static absl::StatusOr<std::unique_ptr<HnswGraph>> Open(const std::string& segment_path, const FileEntry& entry,
-                                                         const VectorTable& table);
+  static absl::StatusOr<std::unique_ptr<HnswGraph>> Open(SegmentFiles& files, const VectorTable& table);
   ~HnswGraph();
   absl::StatusOr<FileEntry> Write(SegmentFolder& folder) const;
 

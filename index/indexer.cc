@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
-#include <set>
 
 #include "index/collection.h"
-#include "index/deletes.h"
+#include "index/indexer-inl.h"
 #include "index/segment_builder.h"
 
 namespace lectern::index {
@@ -14,35 +12,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// One published segment, opened and checked.
-struct OpenSegment {
-  SegmentEntry entry;
-  std::shared_ptr<const SegmentDocuments> documents;
-  DeletedDocuments deleted;
-};
-
-const FileEntry* FindFile(const SegmentEntry& entry, std::string_view name) {
-  const auto it = std::find_if(entry.files.begin(), entry.files.end(), [&](const FileEntry& file) { return file.name == name; });
-  return it == entry.files.end() ? nullptr : &*it;
-}
-
-absl::StatusOr<OpenSegment> OpenOne(const std::string& data_dir, std::string_view collection, const SegmentEntry& entry) {
-  OpenSegment segment;
-  segment.entry = entry;
-  const std::string path = DataDirectory::SegmentPath(data_dir, collection, entry.folder);
-  const FileEntry* documents = FindFile(entry, "documents.bin");
-  if (documents == nullptr) return DataLoss(entry.folder, " has no documents.bin in the manifest");
-  ASSIGN_OR_RETURN(segment.documents, SegmentDocuments::Open(path, *documents));
-  if (segment.documents->num_documents() != entry.num_documents || segment.documents->num_chunks() != entry.num_chunks) {
-    return DataLoss(entry.folder, "/documents.bin holds ", segment.documents->num_documents(), " documents and ", segment.documents->num_chunks(),
-                    " chunks, the manifest says ", entry.num_documents, " and ", entry.num_chunks);
-  }
-  ASSIGN_OR_RETURN(segment.deleted, DeletedDocuments::Open(path, entry));
-  return segment;
-}
-
-bool HasVectors(const CollectionState& state) { return state.settings.contains("encoder"); }
 
 std::string Fingerprint(const CollectionState& state) {
   return HasVectors(state) ? state.settings["encoder"].value("fingerprint", std::string()) : std::string();
@@ -53,12 +22,6 @@ Json SettingsOf(const CollectionSettings& settings, const Analyzer& analyzer, co
   json["analyzer_version"] = analyzer.name();
   if (encoder != nullptr) json["encoder"] = {{"fingerprint", encoder->fingerprint()}, {"dim", encoder->dim()}};
   return json;
-}
-
-CollectionState StateOf(const DataDirectory& dir, std::string_view collection) {
-  const Manifest manifest = dir.manifest();
-  const auto it = manifest.collections.find(std::string(collection));
-  return it == manifest.collections.end() ? CollectionState() : it->second;
 }
 
 void Report(const IndexOptions& options, std::string_view phase, int64_t done, int64_t total) {
@@ -94,8 +57,14 @@ absl::StatusOr<bool> BuryDocuments(DataDirectory& dir, std::string_view collecti
   if (segment.deleted.count() == segment.entry.num_documents) return false;
   if (died == 0) return true;
   ASSIGN_OR_RETURN(const auto folder, dir.ExistingSegment(collection, segment.entry.folder));
-  const std::string name = internal::Concat("deletes-", generation, ".bin");
-  ASSIGN_OR_RETURN(const auto file, folder->Create(name));
+  // By the generation that it belongs to; beside what an earlier attempt at that generation left, under a name of its own.
+  std::string name = internal::Concat("deletes-", generation, ".bin");
+  auto created = folder->Create(name);
+  for (int attempt = 2; absl::IsAlreadyExists(created.status()); ++attempt) {
+    name = internal::Concat("deletes-", generation, "-", attempt, ".bin");
+    created = folder->Create(name);
+  }
+  ASSIGN_OR_RETURN(const auto file, std::move(created));
   RETURN_IF_ERROR(file->Append(segment.deleted.Serialize()));
   ASSIGN_OR_RETURN(FileEntry entry, file->Finish());
   auto& files = segment.entry.files;
@@ -113,9 +82,9 @@ class VectorSource {
     VectorSource source;
     for (const SegmentEntry& entry : state.segments) {
       // A segment that does not open costs its vectors, nothing else: its documents come from the store.
-      auto segment = OpenOne(data_dir, collection, entry);
+      auto segment = OpenDocuments(data_dir, collection, entry);
       if (!segment.ok()) continue;
-      auto dense = DenseIndex::Open(DataDirectory::SegmentPath(data_dir, collection, entry.folder), entry);
+      auto dense = DenseIndex::Open(segment->files);
       if (!dense.ok() || (*dense)->size() != entry.num_chunks) continue;
       source.segments_.push_back({*std::move(segment), *std::move(dense)});
     }
@@ -142,18 +111,61 @@ class VectorSource {
   std::vector<std::pair<OpenSegment, std::unique_ptr<DenseIndex>>> segments_;
 };
 
+// Whether new documents can stand beside those that are indexed.
+absl::Status CheckFits(std::string_view collection, const CollectionState& state, const Analyzer& analyzer, const Encoder* encoder) {
+  const std::string indexed_with = state.settings.value("analyzer_version", std::string("?"));
+  if (indexed_with != analyzer.name()) {
+    return FailedPrecondition("collection '", collection, "' was indexed with analyzer ", indexed_with, ", this is ", analyzer.name(),
+                              "; `lectern index build` indexes it anew");
+  }
+  if (!HasVectors(state)) return absl::OkStatus();
+  const std::string model = state.settings.value("embed_model", std::string());
+  if (encoder == nullptr) {
+    return FailedPrecondition("collection '", collection, "' has vectors, and its encoder '", model, "' is not at hand for the new documents; "
+                              "`lectern model add PATH --as ", model, "` brings it");
+  }
+  if (encoder->fingerprint() != Fingerprint(state)) {
+    return FailedPrecondition("collection '", collection, "' has vectors of encoder ", Fingerprint(state), ", and its encoder '", model, "' is now ",
+                              encoder->fingerprint(), "; bring back the former, or `lectern index build` encodes everything anew");
+  }
+  return absl::OkStatus();
+}
+
+// Puts the damaged segments aside and makes everything from the store again.
+absl::StatusOr<IndexReport> Rebuild(DataDirectory& dir, const DocumentStore& store, std::string_view collection, const IndexOptions& options,
+                                    const std::vector<Damage>& damage) {
+  for (const Damage& one : damage) RETURN_IF_ERROR(dir.Quarantine(collection, one.folder, one.reason));
+  ASSIGN_OR_RETURN(IndexReport report, BuildIndex(dir, store, collection, options));
+  for (const Damage& one : damage) report.notes.push_back(one.reason + "; moved to quarantine/ and rebuilt from the store");
+  return report;
+}
+
 }  // namespace
 
 absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
                                         const IndexOptions& given) {
   const auto start = Clock::now();
-  CollectionState state = StateOf(dir, collection);
-  IndexOptions options = given;
-  options.dense.kind = DenseKind::kFlat;   // a delta is small: exact, and cheap to fold
-  ASSIGN_OR_RETURN(const Parts parts, PartsOf(store, collection, options));
-  IndexReport report;
+  const CollectionState state = StateOf(dir.manifest(), collection);
+  RETURN_IF_ERROR(CheckStoreReaches(store, collection, state));
+  // What is published is looked at whole, whether anything has changed or not: damage is to be found here, not by a search.
+  std::vector<OpenSegment> older;
+  std::vector<Damage> damage;
+  for (const SegmentEntry& entry : state.segments) {
+    RETURN_IF_ERROR(CheckCancel(given.cancel));
+    auto segment = OpenDocuments(dir.path(), collection, entry);
+    absl::Status status = segment.status();
+    if (status.ok()) status = segment->files.CheckRest();
+    if (absl::IsDataLoss(status) || absl::IsNotFound(status)) {   // nobody else removes files: one that is gone was lost
+      damage.push_back({entry.folder, std::string(status.message())});
+      continue;
+    }
+    RETURN_IF_ERROR(status);
+    older.push_back(*std::move(segment));
+  }
+  if (!damage.empty()) return Rebuild(dir, store, collection, given, damage);
 
   // Counted first, then gone through: their ids are never held, there may be more than memory holds.
+  IndexReport report;
   int64_t touched = 0, alive = 0;
   RETURN_IF_ERROR(store.ScanChanges(collection, state.indexed_seq, [&](const Change& change) {
     ++touched;
@@ -166,38 +178,15 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
     report.seconds = Since(start);
     return report;
   }
-  if (!state.segments.empty() && alive > 0) {
-    if (state.settings.value("analyzer_version", std::string()) != parts.analyzer->name()) {
-      return FailedPrecondition("collection '", collection, "' was indexed with analyzer ", state.settings.value("analyzer_version", std::string("?")),
-                                ", this is ", parts.analyzer->name(), "; `lectern index build` indexes it anew");
-    }
-    if (HasVectors(state) && options.encoder == nullptr) {
-      return FailedPrecondition("collection '", collection, "' has vectors, and no encoder is at hand for the new documents; "
-                                "set models.embed to the one it was made with");
-    }
-    if (HasVectors(state) && options.encoder->fingerprint() != Fingerprint(state)) {
-      return FailedPrecondition("collection '", collection, "' has vectors of encoder ", Fingerprint(state), ", models.embed is ",
-                                options.encoder->fingerprint(), "; set it back, or `lectern index build` encodes everything anew");
-    }
-    if (!HasVectors(state) && options.encoder != nullptr) {
-      report.notes.push_back("the collection has no vectors yet, so the new documents get none; `lectern index build` encodes everything");
-      options.encoder = nullptr;
-    }
+  const bool first = state.segments.empty();
+  IndexOptions options = given;
+  options.dense.kind = DenseKind::kFlat;   // a delta is small: exact, and cheap to fold
+  if (!first && !HasVectors(state) && options.encoder != nullptr) {
+    if (alive > 0) report.notes.push_back("the collection has no vectors yet, so the new documents get none; `lectern index build` encodes everything");
+    options.encoder = nullptr;
   }
-
-  std::vector<OpenSegment> older;
-  for (const SegmentEntry& entry : state.segments) {
-    auto segment = OpenOne(dir.path(), collection, entry);
-    if (segment.status().code() == absl::StatusCode::kDataLoss) {
-      // Found before it was parsed: put aside, and everything comes from the store again.
-      RETURN_IF_ERROR(dir.Quarantine(collection, entry.folder, std::string(segment.status().message())));
-      ASSIGN_OR_RETURN(IndexReport rebuilt, BuildIndex(dir, store, collection, given));
-      rebuilt.notes.push_back(internal::Concat(std::string(segment.status().message()), "; moved to quarantine/ and rebuilt from the store"));
-      return rebuilt;
-    }
-    RETURN_IF_ERROR(segment.status());
-    older.push_back(*std::move(segment));
-  }
+  ASSIGN_OR_RETURN(const Parts parts, PartsOf(store, collection, options));
+  if (!first && alive > 0) RETURN_IF_ERROR(CheckFits(collection, state, *parts.analyzer, options.encoder));
 
   CollectionState next = state;
   next.generation = state.generation + 1;
@@ -220,15 +209,12 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
     if (keep) next.segments.push_back(segment.entry);
   }
   older.clear();
-  const bool first = state.segments.empty();
   for (SegmentEntry& entry : fresh) next.segments.push_back(std::move(entry));
   next.indexed_seq = seen_seq;
-  if (first || !HasVectors(state)) {
-    next.settings = SettingsOf(parts.settings, *parts.analyzer, options.encoder);
-  } else {
-    const Json encoder = state.settings["encoder"];
-    next.settings = SettingsOf(parts.settings, *parts.analyzer, nullptr);
-    next.settings["encoder"] = encoder;
+  next.settings = SettingsOf(parts.settings, *parts.analyzer, first ? options.encoder : nullptr);
+  // Segments that stay are what they were, whatever is at hand now: the settings say what is in all of them.
+  for (const char* made_with : {"analyzer_version", "encoder"}) {
+    if (!first && state.settings.contains(made_with)) next.settings[made_with] = state.settings[made_with];
   }
   RETURN_IF_ERROR(dir.Publish(collection, next));
   report.generation = next.generation;
@@ -244,14 +230,15 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
 absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
                                        const IndexOptions& options) {
   const auto start = Clock::now();
-  const CollectionState state = StateOf(dir, collection);
+  const CollectionState state = StateOf(dir.manifest(), collection);
   ASSIGN_OR_RETURN(const Parts parts, PartsOf(store, collection, options));
   IndexReport report;
   if (HasVectors(state) && options.encoder == nullptr) {
     report.notes.push_back("the collection had vectors; no encoder is at hand, so this generation has none");
   }
   VectorSource known_vectors;
-  const bool reuse = options.encoder != nullptr && Fingerprint(state) == options.encoder->fingerprint();
+  // A store that was lost gives its numbers again: then a number no longer tells whether a text is the same.
+  const bool reuse = options.encoder != nullptr && Fingerprint(state) == options.encoder->fingerprint() && store.last_seq() >= state.indexed_seq;
   if (reuse) {
     ASSIGN_OR_RETURN(known_vectors, VectorSource::Open(dir.path(), collection, state));
   }
@@ -281,103 +268,6 @@ absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& 
   report.cut_chunks = builder.cut_chunks();
   report.encode_seconds = builder.encode_seconds();
   report.seconds = Since(start);
-  return report;
-}
-
-namespace {
-
-// Everything of one segment: files, counts, and what its documents say.
-absl::Status VerifySegment(const std::string& data_dir, const DocumentStore& store, std::string_view collection, const CollectionState& state,
-                           const SegmentEntry& entry, std::set<std::string>& alive, VerifyReport& report) {
-  const std::string path = DataDirectory::SegmentPath(data_dir, collection, entry.folder);
-  for (const FileEntry& file : entry.files) {
-    RETURN_IF_ERROR(OpenSegmentFile(path, file).status());
-    ++report.files;
-  }
-  ASSIGN_OR_RETURN(const OpenSegment segment, OpenOne(data_dir, collection, entry));
-  const FileEntry* bm25 = FindFile(entry, "bm25.bin");
-  if (bm25 == nullptr) return DataLoss(entry.folder, " has no bm25.bin in the manifest");
-  ASSIGN_OR_RETURN(const auto postings, Bm25Segment::Open(path, *bm25));
-  if (postings->num_chunks() != entry.num_chunks) {
-    return DataLoss(entry.folder, "/bm25.bin holds ", postings->num_chunks(), " chunks, documents.bin ", entry.num_chunks);
-  }
-  if (HasVectors(state) && entry.num_chunks > 0) {
-    ASSIGN_OR_RETURN(const auto dense, DenseIndex::Open(path, entry));
-    if (dense->size() != entry.num_chunks) return DataLoss(entry.folder, "/vectors.bin holds ", dense->size(), " vectors for ", entry.num_chunks, " chunks");
-  }
-  for (int32_t document = 0; document < entry.num_documents; ++document) {
-    if (segment.deleted.Contains(document)) continue;
-    const std::string id(segment.documents->Id(document));
-    if (!alive.insert(id).second) return DataLoss("document '", id, "' is alive in two segments, one of them ", entry.folder);
-    auto stored = store.Get(collection, id);
-    if (stored.status().code() == absl::StatusCode::kNotFound) {
-      report.problems.push_back(internal::Concat("document '", id, "' is in ", entry.folder, " and not in the store"));
-      continue;
-    }
-    RETURN_IF_ERROR(stored.status());
-    if (stored->seq > state.indexed_seq) continue;   // written since; the next update replaces it
-    ASSIGN_OR_RETURN(const std::string text, segment.documents->Text(document));
-    if (stored->seq != segment.documents->Seq(document) || stored->document.text != text) {
-      return DataLoss("document '", id, "' of ", entry.folder, " differs from the store");
-    }
-    ++report.documents;
-  }
-  report.chunks += entry.num_chunks;
-  return absl::OkStatus();
-}
-
-struct Damage {
-  std::string folder, reason;   // folder empty: the documents of no one segment
-};
-
-absl::StatusOr<std::vector<Damage>> FindDamage(const std::string& data_dir, const DocumentStore& store, std::string_view collection,
-                                               VerifyReport& report) {
-  ASSIGN_OR_RETURN(const Manifest manifest, DataDirectory::ReadManifest(data_dir));
-  std::vector<Damage> damage;
-  const auto it = manifest.collections.find(std::string(collection));
-  if (it == manifest.collections.end()) return damage;
-  std::set<std::string> alive;
-  for (const SegmentEntry& entry : it->second.segments) {
-    const absl::Status status = VerifySegment(data_dir, store, collection, it->second, entry, alive, report);
-    if (status.ok()) continue;
-    if (status.code() != absl::StatusCode::kDataLoss && status.code() != absl::StatusCode::kNotFound) return status;
-    damage.push_back({entry.folder, std::string(status.message())});
-  }
-  int64_t missing = 0;
-  std::string example;
-  if (damage.empty()) {
-    RETURN_IF_ERROR(store.Scan(collection, "", [&](StoredDocument&& stored) {
-      if (stored.seq <= it->second.indexed_seq && !alive.contains(stored.document.id)) {
-        if (missing++ == 0) example = stored.document.id;
-      }
-      return true;
-    }));
-  }
-  if (missing > 0) damage.push_back({"", internal::Concat(missing, " documents of the store are missing in the index, one of them '", example, "'")});
-  for (const std::string& problem : report.problems) damage.push_back({"", problem});
-  return damage;
-}
-
-}  // namespace
-
-absl::StatusOr<VerifyReport> VerifyIndex(const std::string& data_dir, const DocumentStore& store, std::string_view collection) {
-  VerifyReport report;
-  ASSIGN_OR_RETURN(const std::vector<Damage> damage, FindDamage(data_dir, store, collection, report));
-  report.problems.clear();
-  for (const Damage& one : damage) report.problems.push_back(one.folder.empty() ? one.reason : one.folder + ": " + one.reason);
-  return report;
-}
-
-absl::StatusOr<IndexReport> RepairIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
-                                        const IndexOptions& options) {
-  VerifyReport verified;
-  ASSIGN_OR_RETURN(const std::vector<Damage> damage, FindDamage(dir.path(), store, collection, verified));
-  if (damage.empty()) return UpdateIndex(dir, store, collection, options);
-  for (const Damage& one : damage) {
-    if (!one.folder.empty()) RETURN_IF_ERROR(dir.Quarantine(collection, one.folder, one.reason));
-  }
-  ASSIGN_OR_RETURN(IndexReport report, BuildIndex(dir, store, collection, options));
-  for (const Damage& one : damage) report.notes.push_back(one.folder.empty() ? one.reason : one.folder + ": " + one.reason);
   return report;
 }
 

@@ -7,9 +7,10 @@
 //          are the collection's (index/collection.h) plus, where it has vectors, "encoder": {"fingerprint", "dim"}.
 //          Segments are folded into as few as memory_bytes allows; their number never changes a score.
 // Threads: one call at a time a directory (its lock).
-// Errors:  kAborted, kDataLoss, kResourceExhausted (disk), kFailedPrecondition (encoder differs), kCancelled: the last
-//          published generation stays as it was.
-// Cost:    memory stays under options.memory_bytes: segments are cut when their buffers reach it.
+// Errors:  kAborted, kDataLoss (the store ends before what is indexed), kResourceExhausted (disk), kFailedPrecondition (encoder
+//          differs), kCancelled: the last published generation stays as it was, and the call can be made again.
+// Cost:    memory stays under options.memory_bytes: segments are cut when their buffers reach it. An update reads every
+//          published byte once, for its checksum.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,7 @@ struct IndexReport {
   std::vector<std::string> notes;    // what the caller must tell the user
 };
 
+// Checks every published file first; where one is damaged or missing, its segment goes to quarantine/ and all is built anew.
 absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
                                         const IndexOptions& options);
 absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
@@ -53,10 +55,11 @@ struct VerifyReport {
   int64_t files = 0, documents = 0, chunks = 0;
 };
 // Checksums of every file, and that segments and store agree document by document. Changes nothing.
-absl::StatusOr<VerifyReport> VerifyIndex(const std::string& data_dir, const DocumentStore& store,
-                                         std::string_view collection);
-// Quarantines what VerifyIndex finds damaged and rebuilds it from the store.
-absl::StatusOr<IndexReport> RepairIndex(DataDirectory& dir, const DocumentStore& store, std::string_view collection,
+// A follower is caught up with what is published; changes that are not indexed yet are no problem.
+absl::StatusOr<VerifyReport> VerifyIndex(const std::string& data_dir, DocumentStore& store, std::string_view collection);
+// Quarantines what VerifyIndex finds damaged and rebuilds it from the store; where the store has lost the collection, puts its
+// index aside.
+absl::StatusOr<IndexReport> RepairIndex(DataDirectory& dir, DocumentStore& store, std::string_view collection,
                                         const IndexOptions& options);
 
 }  // namespace lectern::index

@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "base/file.h"
+#include "index/data_directory.h"
 #include "index/record_queue.h"
 
 namespace lectern::index {
@@ -242,7 +243,7 @@ void IngestRun::CountId(std::string_view id) {
 
 absl::StatusOr<std::optional<std::string>> IngestRun::Existing(const std::string& id) {
   if (report_.created_collection && options_.dry_run) return std::optional<std::string>();
-  return store_->SourceSha256(collection_, id);
+  return store_->ContentSha256(collection_, id);
 }
 
 absl::Status IngestRun::TakeDelete(Record& record) {
@@ -270,7 +271,7 @@ absl::Status IngestRun::TakeRecord(Item& item) {
   if (batch_ids_.contains(document.id)) RETURN_IF_ERROR(Commit(false));
   if (record.is_delete) return TakeDelete(record);
   ASSIGN_OR_RETURN(const auto existing, Existing(document.id));
-  if (existing && *existing == document.source_sha256) {
+  if (existing && *existing == document.content_sha256) {
     ++report_.unchanged;
     return absl::OkStatus();
   }
@@ -366,12 +367,12 @@ int64_t ShardOf(std::string_view id, int64_t num_shards) { return static_cast<in
 
 absl::StatusOr<IngestReport> Ingest(DocumentStore& store, std::string_view collection, const std::vector<std::string>& inputs,
                                     const IngestOptions& options) {
-  RETURN_IF_ERROR(CheckCollectionName(collection));
+  RETURN_IF_ERROR(DataDirectory::CheckName(collection));
   return IngestRun(&store, collection, options).Run(inputs);
 }
 
 absl::StatusOr<IngestReport> TryIngest(std::string_view collection, const std::vector<std::string>& inputs, const IngestOptions& options) {
-  RETURN_IF_ERROR(CheckCollectionName(collection));
+  RETURN_IF_ERROR(DataDirectory::CheckName(collection));
   if (!options.dry_run) return InvalidArgument("without a store an ingest can only be tried");
   return IngestRun(nullptr, collection, options).Run(inputs);
 }

@@ -4,8 +4,8 @@
 //   ASSIGN_OR_RETURN(IngestReport report, Ingest(*store, "books", {"corpus/"}, options));
 //
 // Shapes:  documents are committed in groups; each commit carries every document read before it, in the order read.
-//          Within one run and across runs an id stands for one document: a record whose source bytes are unchanged is
-//          skipped and counted, another goes by on_conflict. Deletes come from {"op":"delete","id":...} lines.
+//          Within one run and across runs an id stands for one document: a record that reads as it did, source,
+//          extraction and fields, is skipped and counted, another goes by on_conflict. Deletes come from {"op":"delete","id":...} lines.
 // Threads: a reading thread beside the caller's; one Ingest a collection at a time.
 // Errors:  kInvalidArgument (options, schema), kAlreadyExists (on_conflict = fail: which id, file and line),
 //          kResourceExhausted (more than max_rejects; disk full), kCancelled; what was committed stays, and `resume`

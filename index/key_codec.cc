@@ -117,7 +117,7 @@ absl::StatusOr<KeyParts> SplitKey(std::string_view key) {
 std::string EncodeHead(const Head& head) {
   std::string value{kRecordFormat, head.deleted ? kTrue : kFalse};
   PutVarint(head.seq, &value);
-  PutBytes(head.source_sha256, &value);
+  PutBytes(head.content_sha256, &value);
   return value;
 }
 
@@ -127,7 +127,7 @@ absl::StatusOr<Head> DecodeHead(std::string_view value) {
   const char format = parser.Byte(), deleted = parser.Byte();
   head.deleted = deleted == kTrue;
   head.seq = parser.Varint();
-  head.source_sha256 = parser.Bytes();
+  head.content_sha256 = parser.Bytes();
   if (!parser.done() || format != kRecordFormat || (deleted != kTrue && deleted != kFalse)) {
     return DataLoss("a document's head in the store is damaged (", value.size(), " bytes)");
   }

@@ -27,7 +27,7 @@ inline constexpr std::string_view kLastSeqKey = "sseq";
 enum class KeyKind : char {
   kChange = 'c',    // (collection, seq) -> id: the latest change of one document
   kDocument = 'd',  // (collection, id) -> the document
-  kHead = 'h',      // (collection, id) -> its latest seq, source hash, whether it is deleted
+  kHead = 'h',      // (collection, id) -> its latest seq, content hash, whether it is deleted
   kMeta = 'm',      // key -> JSON
   kCount = 'n',     // (collection) -> number of documents
   kStore = 's',     // format, last sequence number
@@ -54,7 +54,7 @@ absl::StatusOr<KeyParts> SplitKey(std::string_view key);
 struct Head {
   uint64_t seq = 0;
   bool deleted = false;        // a tombstone: kept, so that indexes learn of it
-  std::string source_sha256;
+  std::string content_sha256;  // of the document (index/document.h)
 };
 
 std::string EncodeHead(const Head& head);

@@ -5,18 +5,6 @@
 
 namespace lectern::index {
 
-int64_t DocumentBytes(const Document& document) {
-  size_t bytes = 512 + document.id.size() + document.title.size() + document.text.size() + document.uri.size() + document.source.size();
-  for (const auto& [name, values] : document.fields) {
-    bytes += 96 + name.size();
-    for (const FieldValue& value : values) {
-      bytes += sizeof(FieldValue);
-      if (const auto* text = std::get_if<std::string>(&value)) bytes += text->size();
-    }
-  }
-  return static_cast<int64_t>(bytes);
-}
-
 static ReaderOptions Stoppable(ReaderOptions options, const CancelToken* stop) {
   options.cancel = stop;
   return options;
@@ -92,6 +80,7 @@ absl::Status RecordQueue::ReadFile(size_t file) {
       if (queued.item.record) {
         Document& document = queued.item.record->document;
         document.source_sha256 = Sha256Hex(document.source.empty() ? document.text : document.source);
+        document.content_sha256 = ContentSha256(document);
         queued.bytes += DocumentBytes(document);
       }
       if (!Push(std::move(queued))) return Cancelled("reading was stopped");

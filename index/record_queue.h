@@ -3,7 +3,7 @@
 //   RecordQueue queue(files, options, /*max_bytes=*/32 << 20);
 //   while (true) { ASSIGN_OR_RETURN(std::optional<QueuedItem> next, queue.Pop()); if (!next) break; ... }
 //
-// Shapes:  items come in the order of the files, each file's in its own order; source_sha256 is set.
+// Shapes:  items come in the order of the files, each file's in its own order; both hashes are set.
 // Threads: Pop() from one thread; reading happens on a thread of the queue's own, which the destructor stops.
 // Errors:  what OpenReader and Reader::Next return for input that cannot be read; items read before it come first.
 // Cost:    holds max_bytes of records, and the one being read.
@@ -57,8 +57,5 @@ class RecordQueue {
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
-
-// About what a document takes in memory.
-int64_t DocumentBytes(const Document& document);
 
 }  // namespace lectern::index

@@ -393,9 +393,9 @@ absl::Status SegmentDocuments::Impl::CheckField(const Field& field) const {
 SegmentDocuments::SegmentDocuments() : impl_(std::make_unique<Impl>()) {}
 SegmentDocuments::~SegmentDocuments() = default;
 
-absl::StatusOr<std::shared_ptr<const SegmentDocuments>> SegmentDocuments::Open(const std::string& segment_path, const FileEntry& entry) {
-  ASSIGN_OR_RETURN(MappedFile map, OpenSegmentFile(segment_path, entry));
-  return FromMapping(std::move(map), segment_path + "/" + entry.name);
+absl::StatusOr<std::shared_ptr<const SegmentDocuments>> SegmentDocuments::Open(SegmentFiles& files) {
+  ASSIGN_OR_RETURN(MappedFile map, files.Take("documents.bin"));
+  return FromMapping(std::move(map), files.PathOf("documents.bin"));
 }
 
 absl::StatusOr<std::shared_ptr<const SegmentDocuments>> SegmentDocuments::FromMapping(MappedFile map, std::string name) {

@@ -1,7 +1,7 @@
 // index/segment_documents.h: the documents, chunks and field values of one segment, as searching needs them.
 //
 //   SegmentDocumentsWriter writer(file);   writer.Add(stored_document, chunks);  writer.Finish();
-//   ASSIGN_OR_RETURN(auto docs, SegmentDocuments::Open(segment_path, entry));
+//   ASSIGN_OR_RETURN(auto docs, SegmentDocuments::Open(files));       // index/data_directory.h
 //   std::string_view id = docs->Id(ordinal);   std::string text = docs->Text(ordinal);
 //
 // Shapes:  document ordinals 0..num_documents()-1 and chunk ordinals 0..num_chunks()-1 within the segment, chunks
@@ -47,8 +47,7 @@ class SegmentDocumentsWriter {
 
 class SegmentDocuments {
  public:
-  static absl::StatusOr<std::shared_ptr<const SegmentDocuments>> Open(const std::string& segment_path,
-                                                                      const FileEntry& entry);
+  static absl::StatusOr<std::shared_ptr<const SegmentDocuments>> Open(SegmentFiles& files);
   // The same without the checksum: every offset and count is checked, whatever the bytes (tests and fuzzing).
   static absl::StatusOr<std::shared_ptr<const SegmentDocuments>> FromMapping(MappedFile map, std::string name);
   ~SegmentDocuments();

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/check.h"
 #include "base/file.h"
 #include "index/data_directory.h"
 
@@ -65,16 +66,51 @@ absl::StatusOr<std::unique_ptr<SegmentFile>> SegmentFolder::Create(std::string_v
   return std::make_unique<SegmentFile>(std::move(file), std::string(name));
 }
 
-absl::StatusOr<MappedFile> OpenSegmentFile(const std::string& segment_path, const FileEntry& entry) {
-  const std::string path = segment_path + "/" + entry.name;
-  ASSIGN_OR_RETURN(MappedFile map, MappedFile::Open(path));
-  if (const auto length = static_cast<int64_t>(map.bytes().size()); length != entry.length) {
-    return DataLoss(path, " is damaged: ", entry.length, " bytes expected, ", length, " found");
+const FileEntry* SegmentEntry::Find(std::string_view name) const {
+  for (const FileEntry& file : files) {
+    if (file.name == name) return &file;
   }
-  if (const uint64_t found = Hash64(map.text()); found != entry.xxh3) {
-    return DataLoss(path, " is damaged: checksum ", HexU64(entry.xxh3), " expected, ", HexU64(found), " found");
+  return nullptr;
+}
+
+absl::StatusOr<SegmentFiles> SegmentFiles::Map(std::string segment_path, const SegmentEntry& entry) {
+  SegmentFiles files;
+  files.path_ = std::move(segment_path);
+  files.entry_ = entry;
+  for (const FileEntry& file : entry.files) {
+    const std::string path = files.PathOf(file.name);
+    ASSIGN_OR_RETURN(MappedFile map, MappedFile::Open(path));
+    if (const auto length = static_cast<int64_t>(map.bytes().size()); length != file.length) {
+      return DataLoss(path, " is damaged: ", file.length, " bytes expected, ", length, " found");
+    }
+    files.maps_.emplace_back(std::move(map));
   }
-  return map;
+  return files;
+}
+
+std::string SegmentFiles::PathOf(std::string_view name) const { return internal::Concat(path_, "/", name); }
+
+static absl::Status CheckSum(const MappedFile& map, const FileEntry& file, const std::string& path) {
+  if (const uint64_t found = Hash64(map.text()); found != file.xxh3) {
+    return DataLoss(path, " is damaged: checksum ", HexU64(file.xxh3), " expected, ", HexU64(found), " found");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MappedFile> SegmentFiles::Take(std::string_view name) {
+  const FileEntry* file = entry_.Find(name);
+  if (file == nullptr) return DataLoss(PathOf(name), " is missing: the manifest does not name it");
+  std::optional<MappedFile>& map = maps_[static_cast<size_t>(file - entry_.files.data())];
+  CHECK(map.has_value());   // a file is taken once
+  RETURN_IF_ERROR(CheckSum(*map, *file, PathOf(name)));
+  return *std::exchange(map, std::nullopt);
+}
+
+absl::Status SegmentFiles::CheckRest() const {
+  for (size_t i = 0; i < maps_.size(); ++i) {
+    if (maps_[i].has_value()) RETURN_IF_ERROR(CheckSum(*maps_[i], entry_.files[i], PathOf(entry_.files[i].name)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace lectern::index

@@ -20,9 +20,13 @@
 
 namespace lectern::index {
 
+// Of one retriever and one request: its lists take some 20 MB at most.
+inline constexpr int64_t kMaxCandidates = 100000;
+
 struct ChunkPlace {
   uint32_t segment = 0, chunk = 0;
   bool operator==(const ChunkPlace&) const = default;
+  uint64_t key() const { return uint64_t{segment} << 32 | chunk; }   // for maps
 };
 
 // Which of two chunks comes first where their scores are equal. The default is the order of segments and chunks.

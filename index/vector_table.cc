@@ -113,12 +113,12 @@ absl::StatusOr<FileEntry> VectorTable::Write(SegmentFolder& folder) const {
   return file->Finish();
 }
 
-absl::StatusOr<VectorTable> VectorTable::Open(const std::string& segment_path, const FileEntry& entry) {
+absl::StatusOr<VectorTable> VectorTable::Open(SegmentFiles& files) {
   VectorTable table;
-  ASSIGN_OR_RETURN(table.map_, OpenSegmentFile(segment_path, entry));
+  ASSIGN_OR_RETURN(table.map_, files.Take("vectors.bin"));
   const std::span<const std::byte> bytes = table.map_.bytes();
   const int64_t length = static_cast<int64_t>(bytes.size());
-  const std::string where = segment_path + "/" + entry.name;
+  const std::string where = files.PathOf("vectors.bin");
   Header header;
   if (length < kAlign) return DataLoss(where, ": must hold a header of ", kAlign, " bytes, it has ", length);
   std::memcpy(&header, bytes.data(), sizeof(header));

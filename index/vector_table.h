@@ -31,7 +31,7 @@ inline constexpr float kMaxDenseValue = 1e6f;  // products of such rows stay fin
 class VectorTable {
  public:
   static absl::StatusOr<VectorTable> Make(std::vector<float> vectors, int64_t dim, ThreadPool& pool);
-  static absl::StatusOr<VectorTable> Open(const std::string& segment_path, const FileEntry& entry);
+  static absl::StatusOr<VectorTable> Open(SegmentFiles& files);
   absl::StatusOr<FileEntry> Write(SegmentFolder& folder) const;  // vectors.bin
 
   int64_t rows() const { return rows_; }

@@ -22,14 +22,26 @@ ThreadPool& Engine::pool() {
 absl::StatusOr<Writer> Engine::OpenWriter() const {
   Writer writer;
   ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForWriting(data_dir_));
+  ASSIGN_OR_RETURN(writer.store, OpenStore(writer.directory->manifest().IndexedSeq()));
+  return writer;
+}
+
+absl::StatusOr<Writer> Engine::OpenForRepair(std::vector<std::string>* repaired) const {
+  Writer writer;
+  ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForRepair(data_dir_, repaired));
+  ASSIGN_OR_RETURN(writer.store, OpenStore(0));
+  return writer;
+}
+
+absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenStore(uint64_t expected_seq) const {
   // The store's own memory comes out of what ingest and index building may use: an eighth for its two write buffers, a
   // sixteenth for its cache.
   const int64_t share = config_.Int("index.memory_bytes") / 16;
   index::StoreOptions options;
   options.cache_bytes = std::min(config_.Int("storage.cache_bytes"), share);
   options.write_buffer_bytes = std::clamp(share, int64_t{1} << 20, options.write_buffer_bytes);
-  ASSIGN_OR_RETURN(writer.store, index::DocumentStore::Open(data_dir_ + "/store", options));
-  return writer;
+  options.expected_seq = expected_seq;
+  return index::DocumentStore::Open(index::DataDirectory::StorePath(data_dir_), options);
 }
 
 absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenFollower() const {
@@ -39,7 +51,7 @@ absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenFollower() con
   index::StoreOptions options;
   options.mode = index::StoreOptions::Mode::kFollow;
   options.cache_bytes = config_.Int("storage.cache_bytes");
-  return index::DocumentStore::Open(data_dir_ + "/store", options);
+  return index::DocumentStore::Open(index::DataDirectory::StorePath(data_dir_), options);
 }
 
 absl::StatusOr<std::string> Engine::ResolveAlias(std::string_view name) const {
@@ -47,8 +59,7 @@ absl::StatusOr<std::string> Engine::ResolveAlias(std::string_view name) const {
     return NotFound("no data directory at ", data_dir_, "; make one with `lectern init ", data_dir_, "` or `lectern ingest`");
   }
   ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(data_dir_));
-  if (const auto it = manifest.aliases.find(std::string(name)); it != manifest.aliases.end()) return it->second;
-  return std::string(name);
+  return manifest.Resolve(name);
 }
 
 absl::StatusOr<std::shared_ptr<const index::Corpus>> Engine::OpenCorpus(std::string_view collection) const {

@@ -44,6 +44,8 @@ class Engine {
   ThreadPool& pool();
 
   absl::StatusOr<Writer> OpenWriter() const;                                       // kAborted where another process writes
+  // The same for `index repair`: see DataDirectory::OpenForRepair. A store that ends before what is indexed is opened, too.
+  absl::StatusOr<Writer> OpenForRepair(std::vector<std::string>* repaired) const;
   absl::StatusOr<std::unique_ptr<index::DocumentStore>> OpenFollower() const;      // beside a writer, or read-only
   absl::StatusOr<std::string> ResolveAlias(std::string_view name) const;
   absl::StatusOr<std::shared_ptr<const index::Corpus>> OpenCorpus(std::string_view collection) const;
@@ -56,6 +58,7 @@ class Engine {
   absl::StatusOr<decoder::Reader*> Reader();
 
  private:
+  absl::StatusOr<std::unique_ptr<index::DocumentStore>> OpenStore(uint64_t expected_seq) const;
   std::string data_dir_;
   Config config_;
   ModelStore models_;

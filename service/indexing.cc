@@ -78,7 +78,11 @@ absl::StatusOr<index::IndexReport> BuildIndexNow(Engine& engine, Writer& writer,
 }
 
 absl::StatusOr<index::IndexReport> RepairIndexNow(Engine& engine, Writer& writer, std::string_view collection, const IndexHooks& hooks) {
-  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, "", hooks));
+  index::IndexOptions options;
+  // Where the store has lost the collection there is nothing to build: then no encoder is needed, either.
+  if (!absl::IsNotFound(index::LoadCollection(*writer.store, collection).status())) {
+    ASSIGN_OR_RETURN(options, OptionsFor(engine, writer, collection, "", hooks));
+  }
   ASSIGN_OR_RETURN(const index::IndexReport report, index::RepairIndex(*writer.directory, *writer.store, collection, options));
   TellCuts(report, hooks);
   return report;

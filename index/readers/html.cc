@@ -4,16 +4,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "index/readers/extract.h"
 
 namespace lectern::index {
 namespace {
 
-constexpr int kMaxHtmlDepth = 2000;   // the parser frees its tree by recursion
+constexpr int kMaxHtmlDepth = 2000;   // for each tag the parser may look through all the elements that are open
 
 bool In(GumboTag tag, std::initializer_list<GumboTag> tags) { return std::find(tags.begin(), tags.end(), tag) != tags.end(); }
 
@@ -152,11 +155,12 @@ const GumboNode* FirstOf(const GumboNode* root, GumboTag tag) {
   return found;
 }
 
-// An upper bound for the tree's depth, before it is built: tags left open, by name.
+// About how deep the tree will be, before it is built: tags left open, by name. Elements that HTML closes by itself are not
+// counted, but inside <svg> and <math> they nest like any other, less those whose tags end the picture.
 int DepthBound(std::string_view html) {
-  static constexpr std::array<std::string_view, 28> kNeverNest = {
-      "area", "base", "br",  "col", "embed", "hr",    "img",   "input", "link",   "meta",   "param", "source", "track", "wbr",
-      "p",    "li",   "td",  "th",  "tr",    "tbody", "thead", "tfoot", "option", "dt",     "dd",    "html",   "head",  "body"};
+  static constexpr std::array<std::string_view, 11> kNeverNest = {"body", "br", "dd", "dt", "embed", "head", "hr", "img", "li", "meta", "p"};
+  static constexpr std::array<std::string_view, 17> kNestInForeign = {"area",  "base", "col", "html",  "input", "link",  "option", "param", "source",
+                                                                      "tbody", "td",   "tfoot", "th", "thead", "tr",   "track",  "wbr"};
   std::map<std::string, int, std::less<>> open;
   int depth = 0, deepest = 0;
   for (size_t at = 0; (at = html.find('<', at)) != std::string_view::npos;) {
@@ -171,12 +175,46 @@ int DepthBound(std::string_view html) {
       ++at;
     }
     if (name.empty() || std::find(kNeverNest.begin(), kNeverNest.end(), name) != kNeverNest.end()) continue;
+    const bool foreign = open["svg"] + open["math"] > 0;
+    if (!foreign && std::find(kNestInForeign.begin(), kNestInForeign.end(), name) != kNestInForeign.end()) continue;
+    const size_t end = html.find_first_of("<>", at);
+    if ((foreign || name == "svg" || name == "math") && end != std::string_view::npos && html[end] == '>' && html[end - 1] == '/') continue;   // closes itself
     int& count = open[name];
     if (!closing) ++count, deepest = std::max(deepest, ++depth);
     else if (count > 0) --count, --depth;
   }
   return deepest;
 }
+
+// What the parser allocates, all of it freed at once: its own way of freeing a tree recurses as deep as the page nests.
+class ParserMemory {
+ public:
+  ~ParserMemory() {
+    while (first_.next != &first_) Free(this, first_.next + 1);
+  }
+  static void* Allocate(void* memory, size_t size) {
+    auto* block = static_cast<Block*>(std::malloc(sizeof(Block) + size));
+    CHECK(block != nullptr);   // the parser does not ask
+    Block& first = static_cast<ParserMemory*>(memory)->first_;
+    *block = {&first, first.next};
+    first.next->previous = block;
+    first.next = block;
+    return block + 1;
+  }
+  static void Free(void*, void* pointer) {
+    if (pointer == nullptr) return;
+    Block* block = static_cast<Block*>(pointer) - 1;
+    block->previous->next = block->next;
+    block->next->previous = block->previous;
+    std::free(block);
+  }
+
+ private:
+  struct alignas(std::max_align_t) Block {   // before each allocation
+    Block *previous, *next;
+  };
+  Block first_{&first_, &first_};
+};
 
 }  // namespace
 
@@ -185,7 +223,11 @@ absl::StatusOr<Extracted> ExtractHtml(std::string_view bytes) {
   if (const int depth = DepthBound(bytes); depth > kMaxHtmlDepth) {
     return InvalidArgument("HTML elements may nest ", kMaxHtmlDepth, " deep, got up to ", depth);
   }
+  ParserMemory memory;
   GumboOptions options = kGumboDefaultOptions;
+  options.allocator = &ParserMemory::Allocate;
+  options.deallocator = &ParserMemory::Free;
+  options.userdata = &memory;
   options.max_errors = 0;
   if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);
   GumboOutput* page = gumbo_parse_with_options(&options, bytes.data(), bytes.size());
@@ -201,7 +243,6 @@ absl::StatusOr<Extracted> ExtractHtml(std::string_view bytes) {
     if (const GumboNode* heading = FirstOf(page->root, GUMBO_TAG_H1)) out.title = one_line(TextOf(heading, false));
   }
   out.text = TextOf(page->root, false);
-  gumbo_destroy_output(&options, page);
   // gumbo turns a character reference to a surrogate or to NUL into U+FFFD, so what comes out stays valid.
   if (const int64_t at = FindInvalidUtf8(out.text); at >= 0) return InvalidArgument("a character reference makes invalid UTF-8");
   return out;

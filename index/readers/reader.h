@@ -49,7 +49,7 @@ struct InputFile {
 struct Record {
   bool is_delete = false;       // {"op":"delete","id":...}: only document.id counts
   bool untyped_fields = false;  // field values are strings whose types the schema may infer (CSV, front matter)
-  Document document;            // fields as read; source_sha256 not set yet
+  Document document;            // fields as read; hashes not set yet
 };
 
 struct Reject {

@@ -12,7 +12,7 @@ namespace {
 struct Args {
   std::string name, target, dir, id, span, cursor, schema_file, durability = "wal";
   int64_t limit = 100;
-  bool source = false, dry_run = false;
+  bool source = false, dry_run = false, remove = false;
 };
 
 absl::StatusOr<int> Init(Context& context, const Args& args) {
@@ -30,6 +30,9 @@ absl::StatusOr<int> Init(Context& context, const Args& args) {
 absl::StatusOr<int> Create(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
   if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("collection '", args.name, "' is there already");
+  if (const std::string meant = writer.directory->manifest().Resolve(args.name); meant != args.name) {
+    return AlreadyExists("'", args.name, "' is an alias of '", meant, "'; a collection needs a name of its own");
+  }
   ASSIGN_OR_RETURN(const auto settings, service::NewCollectionSettings(context.config(), args.schema_file));
   RETURN_IF_ERROR(index::SaveCollection(*writer.store, args.name, settings));
   context.terminal->Result({{"name", args.name}, {"settings", settings.ToJson()}}, "created collection " + args.name);
@@ -84,7 +87,8 @@ absl::StatusOr<int> Drop(Context& context, const Args& args) {
   }
   if (!context.flags.yes) return InvalidArgument("dropping ", args.name, " with ", documents, " documents cannot be undone: say --yes, or look first with --dry-run");
   // The published state goes first: a search never sees an index whose documents are gone.
-  RETURN_IF_ERROR(writer.directory->PublishDrop(args.name));
+  // It may have none: nothing was indexed yet, or an earlier drop stopped behind this step.
+  if (const absl::Status unpublished = writer.directory->PublishDrop(args.name); !absl::IsNotFound(unpublished)) RETURN_IF_ERROR(unpublished);
   RETURN_IF_ERROR(index::RemoveCollection(*writer.store, args.name));
   context.terminal->Result({{"name", args.name}, {"documents", documents}, {"dry_run", false}},
                            internal::Concat("dropped collection ", args.name, " with ", documents, " documents"));
@@ -92,7 +96,13 @@ absl::StatusOr<int> Drop(Context& context, const Args& args) {
 }
 
 absl::StatusOr<int> Alias(Context& context, const Args& args) {
+  if (args.remove == !args.target.empty()) return InvalidArgument("an alias needs a COLLECTION to mean, or --remove");
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  if (args.remove) {
+    RETURN_IF_ERROR(writer.directory->PublishAlias(args.name, ""));
+    context.terminal->Result({{"alias", args.name}, {"removed", true}}, "removed alias " + args.name);
+    return kOk;
+  }
   RETURN_IF_ERROR(index::LoadCollection(*writer.store, args.target).status());
   if (index::LoadCollection(*writer.store, args.name).ok()) return AlreadyExists("'", args.name, "' is a collection; an alias needs a name of its own");
   RETURN_IF_ERROR(writer.directory->PublishAlias(args.name, args.target));
@@ -213,7 +223,8 @@ void RegisterCollections(Registry& registry) {
   CLI::App* drop = named("drop", "remove a collection and its documents", [args](Context& c) { return Drop(c, *args); });
   drop->add_flag("--dry-run", args->dry_run, "say what would go");
   CLI::App* alias = named("alias", "let NAME mean a collection, or another one, at once", [args](Context& c) { return Alias(c, *args); });
-  alias->add_option("COLLECTION", args->target, "the collection it means")->required();
+  alias->add_option("COLLECTION", args->target, "the collection it means");
+  alias->add_flag("--remove", args->remove, "let it mean nothing");
 
   CLI::App* document = registry.Add("document", "show, remove and page through documents", nullptr);
   auto of_collection = [&](const char* name, const char* help, Command run, bool with_id) {

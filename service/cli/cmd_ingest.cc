@@ -1,7 +1,6 @@
 // ingest and index.
 #include <algorithm>
 
-#include "base/file.h"
 #include "index/ingest.h"
 #include "service/cli/app.h"
 #include "service/indexing.h"
@@ -82,14 +81,6 @@ absl::StatusOr<index::IngestOptions> OptionsOf(const Context& context, const Arg
   return options;
 }
 
-// A mistyped name must not leave a new data directory behind.
-absl::Status CheckInputs(const std::vector<std::string>& inputs) {
-  for (const std::string& input : inputs) {
-    if (input != "-" && !FileSystem::Posix().Exists(input)) return NotFound("input ", input, " does not exist");
-  }
-  return absl::OkStatus();
-}
-
 // What was fixed when the collection was made cannot be asked for again.
 absl::Status CheckSettings(const service::Config& config, const std::string& collection, const index::CollectionSettings& settings) {
   const std::pair<const char*, std::string> fixed[] = {{"index.chunk_tokens", internal::Concat(settings.chunking.tokens)},
@@ -148,13 +139,18 @@ absl::StatusOr<int> DryIngest(Context& context, const Args& args) {
   return report->rejected > 0 ? kRejected : kOk;
 }
 
-absl::StatusOr<int> Ingest(Context& context, const Args& args) {
-  RETURN_IF_ERROR(index::CheckCollectionName(args.collection));
-  RETURN_IF_ERROR(CheckInputs(args.inputs));
+absl::StatusOr<int> Ingest(Context& context, const Args& given) {
+  RETURN_IF_ERROR(index::DataDirectory::CheckName(given.collection));
+  Args args = given;
+  const bool new_directory = !index::DataDirectory::LooksLikeOne(context.engine->data_dir());
+  if (!new_directory) {
+    ASSIGN_OR_RETURN(args.collection, context.engine->ResolveAlias(given.collection));
+  }
   if (args.dry_run) return DryIngest(context, args);
   const Terminal& terminal = *context.terminal;
   ASSIGN_OR_RETURN(index::IngestOptions options, OptionsOf(context, args));
-  const bool new_directory = !index::DataDirectory::LooksLikeOne(context.engine->data_dir());
+  // Inputs that cannot be read must not leave a new data directory behind.
+  if (new_directory) RETURN_IF_ERROR(index::ExpandInputs(args.inputs, options.format).status());
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
   if (new_directory) terminal.Note("made the data directory " + context.engine->data_dir());
   const auto settings = index::LoadCollection(*writer.store, args.collection);
@@ -261,8 +257,10 @@ absl::StatusOr<int> Verify(Context& context, const Args& args) {
 }
 
 absl::StatusOr<int> Repair(Context& context, const Args& args) {
-  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
-  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
+  std::vector<std::string> repaired;
+  ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenForRepair(&repaired));
+  for (const std::string& line : repaired) context.terminal->Warn(line);
+  const std::string name = writer.directory->manifest().Resolve(args.collection);
   Progress progress(*context.terminal, "repair", 0);
   ASSIGN_OR_RETURN(const index::IndexReport report, service::RepairIndexNow(*context.engine, writer, name, Hooks(*context.terminal, progress)));
   Tell(*context.terminal, report, "repaired:");
@@ -275,7 +273,7 @@ void RegisterIngest(Registry& registry) {
   auto args = std::make_shared<Args>();
   CLI::App* ingest = registry.Add("ingest", "read documents into a collection; makes the collection where it is missing",
                                   [args](Context& c) { return Ingest(c, *args); });
-  ingest->add_option("COLLECTION", args->collection, "collection")->required();
+  ingest->add_option("COLLECTION", args->collection, "collection or alias")->required();
   ingest->add_option("INPUT", args->inputs, "files and folders; - is standard input")->required();
   ingest->add_option("--format", args->format, "auto, jsonl, beir, msmarco, trectext, md, html, txt, csv, tsv or pdf")->capture_default_str();
   ingest->add_option("--id-field", args->options.id_field, "field that holds the id");

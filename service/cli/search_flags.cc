@@ -274,6 +274,7 @@ std::string DegradedSentence(const std::string& reason, const std::string& why) 
   if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
   if (reason == "query-cut") return "the query is longer than the encoder reads; its vector stands for the beginning, BM25 used every word";
   if (reason == "phrase-limit") return internal::Concat("a phrase was looked for in the first ", index::kMaxPhraseChecks, " chunks with its words; later ones were left out");
+  if (reason == "candidate-limit") return internal::Concat("the best ", index::kMaxCandidates, " chunks belong to fewer documents than were asked for; there may be more");
   if (reason.starts_with("rerank-cut:")) return after("rerank-cut:") + " passages were longer than the cross-encoder reads; it scored their beginning";
   if (reason == "damaged-text") return "a document's stored text is damaged and was left out; `lectern index verify` says more";
   return reason;

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
+#include <thread>
 
 #include "base/rng.h"
 #include "index/bm25_segment.h"
@@ -162,7 +165,8 @@ class CorpusTest : public ::testing::Test {
             {"d4", "Dick", "Dick and Moby met; they saw no whale."}};
   }
 
-  TempDir dir_;
+  // Memory, where there is some: publishing is to be fast.
+  TempDir dir_{std::filesystem::is_directory("/dev/shm") ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path()};
   std::unique_ptr<DataDirectory> directory_;
   uint64_t generation_ = 0;
   LetterEncoder encoder_;
@@ -300,6 +304,43 @@ TEST_F(CorpusTest, GroupsByTheBestChunkAndStillFillsThePage) {
   }
 }
 
+// A few documents of very many chunks: filling a page takes more candidates than a page has documents.
+TEST_F(CorpusTest, FillsThePageBehindDocumentsOfManyThousandChunksOrSaysThatItCannot) {
+  const auto document = [](const std::string& id, const std::string& sentence, int chunks) {
+    Doc doc{id, "", ""};
+    for (int c = 0; c < chunks; ++c) {
+      const int64_t begin = static_cast<int64_t>(doc.text.size());
+      doc.text += sentence;
+      doc.chunks.push_back({begin, static_cast<int64_t>(doc.text.size())});
+    }
+    return doc;
+  };
+  const auto publish = [&](const std::string& name, int chunks) {
+    Publish(name, {{{document("big1", "white whale. ", chunks), document("big2", "white whale. ", chunks), document("far1", "zzz qqq xxx. ", 1),
+                     document("far2", "zzz qqq xxx whale. ", 1)}, {}}}, true);
+  };
+  const std::vector<RetrieverSpec> dense = {{.type = RetrieverSpec::Type::kDense}};
+  const std::vector<SearchRequest> requests = {{.query = "white whale", .k = 3, .retrievers = dense},
+                                               {.query = "white whale", .k = 3000, .retrievers = dense},
+                                               {.query = "white whale", .k = 100}};
+  publish("many", 6000);
+  for (const SearchRequest& request : requests) {
+    const auto response = Open("many")->Search(request, &encoder_);
+    const auto ids = Ids(response);
+    EXPECT_EQ(ids.size(), request.k == 3 ? 3u : 4u);
+    EXPECT_THAT(std::vector<std::string>(ids.begin(), ids.begin() + 2), ElementsAre("big1", "big2"));
+    EXPECT_THAT(response->degraded, IsEmpty());
+    EXPECT_TRUE(response->total_is_exact);   // every document was seen
+  }
+  publish("too_many", kMaxCandidates / 2);
+  for (const SearchRequest& request : requests) {
+    const auto response = Open("too_many")->Search(request, &encoder_);
+    EXPECT_THAT(Ids(response), ElementsAre("big1", "big2"));
+    EXPECT_FALSE(response->total_is_exact);
+    EXPECT_THAT(response->degraded, ElementsAre("candidate-limit"));
+  }
+}
+
 TEST_F(CorpusTest, RefusesBadRequestsNamingTheLimit) {
   Publish("books", {{SomeDocs(), {}}}, true);
   const auto corpus = Open("books");
@@ -363,6 +404,39 @@ TEST_F(CorpusTest, NamesADamagedFileAndAMissingCollection) {
     WriteBytes(path, good);
   }
   EXPECT_TRUE(Corpus::Open(dir_.path(), "books").ok());
+}
+
+// A large segment that stays, and small ones that a writer replaces while the large one's checksum is being compared.
+TEST_F(CorpusTest, OpensBesideAWriterHoweverOftenItPublishes) {
+  Rng rng(1);
+  std::string noise(size_t{24} << 20, ' ');
+  for (char& c : noise) c = static_cast<char>('!' + rng.Below(90));
+  const SegmentEntry large = Write("books", {{{"large", "", noise, {{0, 1}}}}, {}}, false);
+  std::atomic<bool> stop = false;
+  std::atomic<int> published = 0;
+  const auto publish = [&] {
+    CollectionState state;
+    state.generation = ++generation_;
+    state.settings = {{"analyzer", "en"}, {"analyzer_version", "en/1"}};
+    state.segments = {large, Write("books", {{{"small", "", "whale"}}, {}}, false)};
+    ASSERT_TRUE(directory_->Publish("books", state).ok());
+    ++published;
+  };
+  publish();
+  std::thread writer([&] {
+    while (!stop) publish();
+  });
+  int before = published;
+  for (int i = 0; i < 10; ++i) {
+    const auto corpus = Corpus::Open(dir_.path(), "books");
+    EXPECT_TRUE(corpus.ok()) << corpus.status();
+    if (!corpus.ok()) continue;
+    EXPECT_THAT(Ids((*corpus)->Search({.query = "whale"}, nullptr)), ElementsAre("small"));
+  }
+  const int meanwhile = published - before;
+  stop = true;
+  writer.join();
+  EXPECT_GT(meanwhile, 20) << "the writer was not faster than the reader, so nothing was shown";
 }
 
 TEST_F(CorpusTest, OpensAnEmptyCollection) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "index/manifest_json.h"
+#include "tests/support/faulty_file_system.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern::index {
@@ -48,6 +49,14 @@ class DataDirectoryTest : public ::testing::Test {
     auto names = FileSystem::Posix().List(DataDirectory::CollectionPath(path_, collection));
     return names.ok() ? *names : std::vector<std::string>{};
   }
+  void DamageManifests(FileSystem& fs = FileSystem::Posix()) {
+    const auto names = fs.List(path_);
+    ASSERT_TRUE(names.ok()) << names.status();
+    for (const std::string& name : *names) {
+      if (!name.starts_with("manifest-")) continue;
+      ASSERT_TRUE(WriteFileAtomically(fs, path_ + "/" + name, "{}").ok());
+    }
+  }
   testing::TempDir temp_;
   std::string path_ = temp_ / "data";
 };
@@ -75,7 +84,9 @@ TEST_F(DataDirectoryTest, PublishesWhatReadersThenOpen) {
   EXPECT_EQ(books.settings["analyzer"], "en/1");
   ASSERT_EQ(books.segments.size(), 1u);
   const std::string segment = DataDirectory::SegmentPath(path_, "books", books.segments[0].folder);
-  auto map = OpenSegmentFile(segment, books.segments[0].files[0]);
+  auto files = SegmentFiles::Map(segment, books.segments[0]);
+  ASSERT_TRUE(files.ok()) << files.status();
+  auto map = files->Take("data.bin");
   ASSERT_TRUE(map.ok()) << map.status();
   EXPECT_EQ(map->text(), "hello");
 }
@@ -233,13 +244,23 @@ TEST_F(DataDirectoryTest, DamageToASegmentFileIsNamedWithWhatWasExpectedAndFound
   const SegmentEntry segment = dir->manifest().collections.at("books").segments[0];
   const std::string folder = DataDirectory::SegmentPath(path_, "books", segment.folder);
   testing::WriteBytes(folder + "/data.bin", "jello");
-  absl::Status status = OpenSegmentFile(folder, segment.files[0]).status();
-  EXPECT_TRUE(absl::IsDataLoss(status));
-  EXPECT_THAT(Message(status), HasSubstr(HexU64(Hash64("hello")) + " expected, " + HexU64(Hash64("jello")) + " found"));
+  const auto open = [&](bool take) {
+    auto files = SegmentFiles::Map(folder, segment);
+    return !files.ok() ? files.status() : take ? files->Take("data.bin").status() : files->CheckRest();
+  };
+  for (const bool take : {true, false}) {
+    EXPECT_TRUE(absl::IsDataLoss(open(take)));
+    EXPECT_THAT(Message(open(take)), HasSubstr(HexU64(Hash64("hello")) + " expected, " + HexU64(Hash64("jello")) + " found"));
+  }
   testing::WriteBytes(folder + "/data.bin", "hell");
-  EXPECT_THAT(Message(OpenSegmentFile(folder, segment.files[0]).status()), HasSubstr("5 bytes expected, 4 found"));
+  EXPECT_THAT(Message(open(true)), HasSubstr("5 bytes expected, 4 found"));
+  testing::WriteBytes(folder + "/data.bin", "hello");
+  auto mapped = SegmentFiles::Map(folder, segment);
+  ASSERT_TRUE(mapped.ok());
   stdfs::remove(folder + "/data.bin");
-  EXPECT_TRUE(absl::IsNotFound(OpenSegmentFile(folder, segment.files[0]).status()));
+  EXPECT_TRUE(absl::IsNotFound(open(true)));
+  EXPECT_EQ(mapped->Take("data.bin")->text(), "hello") << "mapped before it went";
+  EXPECT_TRUE(absl::IsDataLoss(mapped->Take("other.bin").status()));
 }
 
 TEST_F(DataDirectoryTest, QuarantineSetsASegmentAsideAndAsksForARebuild) {
@@ -288,6 +309,78 @@ TEST_F(DataDirectoryTest, RepairGoesOnFromTheNewestIntactManifest) {
   repaired.clear();
   ASSERT_TRUE(DataDirectory::OpenForRepair(path_, &repaired).ok());
   EXPECT_TRUE(repaired.empty());
+}
+
+TEST_F(DataDirectoryTest, RepairGoesOnWithoutVersionAndCurrentAndDeletesNothing) {
+  { auto dir = Open(); ASSERT_TRUE(PublishOne(*dir, "books", "one", 1).ok()); }
+  stdfs::remove(path_ + "/VERSION");
+  stdfs::remove(path_ + "/CURRENT");
+  EXPECT_TRUE(absl::IsFailedPrecondition(DataDirectory::OpenForWriting(path_).status()));
+  std::vector<std::string> repaired;
+  {
+    auto dir = DataDirectory::OpenForRepair(path_, &repaired);
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    EXPECT_EQ((*dir)->manifest().collections.at("books").indexed_seq, 1u);
+  }
+  EXPECT_FALSE(repaired.empty());
+  EXPECT_TRUE(DataDirectory::ReadManifest(path_).ok());
+  // No manifest is intact: the segments are kept out of reach, not deleted.
+  DamageManifests();
+  {
+    auto dir = DataDirectory::OpenForRepair(path_, &repaired);
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    EXPECT_TRUE((*dir)->manifest().collections.empty());
+    ASSERT_TRUE(PublishOne(**dir, "books", "new", 2).ok());
+  }
+  EXPECT_EQ(testing::ReadBytes(path_ + "/quarantine/collections/books/segment-000001/data.bin"), "one");
+  EXPECT_THAT(Segments("books"), ElementsAre("segment-000002"));
+  EXPECT_NE(Open(), nullptr);
+}
+
+// By an error, or by a power cut that leaves only what was synced.
+TEST_F(DataDirectoryTest, ARepairThatStopsAtAnyStepLosesNoSegmentAndCanBeMadeAgain) {
+  using testing::FaultyDisk;
+  for (const auto fault : {FaultyDisk::Fault::kIoError, FaultyDisk::Fault::kPowerCut}) {
+    const bool cut = fault == FaultyDisk::Fault::kPowerCut;
+    bool whole = false;
+    for (int64_t step = 1; !whole; ++step) {
+      ASSERT_LT(step, 200);
+      const std::string root = temp_ / internal::Concat(cut ? "cut" : "error", step), image = root + ".image";
+      stdfs::create_directories(root);
+      path_ = root + "/data";
+      std::vector<std::string> repaired;
+      {
+        FaultyDisk disk(root);
+        {
+          auto dir = DataDirectory::OpenForWriting(path_, disk.files());
+          ASSERT_TRUE(dir.ok()) << dir.status();
+          ASSERT_TRUE(PublishOne(**dir, "books", "one", 1).ok());
+        }
+        DamageManifests(disk.files());
+        disk.Arm(fault, disk.operations() + step);
+        (void)DataDirectory::OpenForRepair(path_, &repaired, disk.files());
+        whole = !disk.fault_happened();
+        if (cut) disk.WriteImage(image, FaultyDisk::Loss::kAllUnsynced);
+      }
+      if (cut) path_ = image + "/data";
+      FaultyDisk healthy(cut ? image : root);
+      const absl::Status again = DataDirectory::OpenForRepair(path_, &repaired, healthy.files()).status();
+      ASSERT_TRUE(again.ok()) << step << ": " << again;
+      int kept = 0;
+      for (const auto& entry : stdfs::recursive_directory_iterator(path_)) kept += entry.path().filename() == "data.bin";
+      ASSERT_GE(kept, 1) << (cut ? "power cut" : "stopped") << " at step " << step;
+    }
+  }
+}
+
+TEST_F(DataDirectoryTest, RepairLeavesAloneWhatWasNeverADataDirectory) {
+  std::vector<std::string> repaired;
+  EXPECT_TRUE(absl::IsNotFound(DataDirectory::OpenForRepair(path_, &repaired).status()));
+  EXPECT_FALSE(stdfs::exists(path_));
+  testing::WriteBytes(path_ + "/collections/stamps/red.txt", "mine");
+  EXPECT_TRUE(absl::IsNotFound(DataDirectory::OpenForRepair(path_, &repaired).status()));
+  EXPECT_EQ(testing::ReadBytes(path_ + "/collections/stamps/red.txt"), "mine");
+  EXPECT_THAT(*FileSystem::Posix().List(path_), ElementsAre("collections"));
 }
 
 TEST(ManifestJson, SaysWhatIsWrongWithImpossibleValues) {

@@ -1,4 +1,5 @@
 #include "index/dense_index.h"
+#include "index/top_k.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -86,6 +87,11 @@ struct RestoreTarget {
   CpuTarget before = ActiveCpuTarget();
   ~RestoreTarget() { SetCpuTargetForTest(before); }
 };
+
+absl::StatusOr<std::unique_ptr<DenseIndex>> OpenFiles(const std::string& path, const SegmentEntry& entry) {
+  ASSIGN_OR_RETURN(SegmentFiles files, SegmentFiles::Map(path, entry));
+  return DenseIndex::Open(files);
+}
 
 TEST(DenseIndex, FlatEqualsTheDoubleRankingOnEveryTargetAndOddSizes) {
   RestoreTarget restore;
@@ -222,7 +228,7 @@ TEST(DenseIndex, WhatIsWrittenOpensAndAnswersAlike) {
       SegmentFolder folder(FileSystem::Posix(), dir.path(), "segment-000001");
       auto files = built->Write(folder);
       ASSERT_TRUE(files.ok()) << files.status();
-      auto opened = DenseIndex::Open(dir.path(), SegmentEntry{.folder = "segment-000001", .files = *files});
+      auto opened = OpenFiles(dir.path(), {.folder = "segment-000001", .files = *files});
       ASSERT_TRUE(opened.ok()) << opened.status();
       EXPECT_EQ((*opened)->kind(), kind);
       EXPECT_EQ((*opened)->size(), n);
@@ -260,10 +266,10 @@ TEST(DenseIndex, RefusesWhatIsNotVectors) {
             absl::StatusCode::kInvalidArgument);
   const auto index = Build(UnitVectors(20, 8, 1), 8);
   const std::vector<float> query(8, 0.5f);
-  for (int64_t k : {int64_t{0}, int64_t{-1}, int64_t{10001}}) {
+  for (int64_t k : {int64_t{0}, int64_t{-1}, kMaxCandidates + 1}) {
     const absl::Status status = index->Search(query, {.k = k}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("k must be in 1..10000"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("k must be in 1..100000"));
   }
   EXPECT_EQ(index->Search({query.data(), 7}, {}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(index->Search(query, {.ef = 0}).status().code(), absl::StatusCode::kInvalidArgument);
@@ -301,12 +307,12 @@ TEST_F(DamagedFiles, EveryMutationAndTruncationIsDataLossByItsChecksum) {
         bytes[rng.Below(bytes.size())] ^= static_cast<char>(1 + rng.Below(255));
       }
       WriteBytes(dir_ / file.name, bytes);
-      auto opened = DenseIndex::Open(dir_.path(), entry_);
+      auto opened = OpenFiles(dir_.path(), entry_);
       ASSERT_EQ(opened.status().code(), absl::StatusCode::kDataLoss) << file.name << " mutation " << i;
     }
     WriteBytes(dir_ / file.name, whole);
   }
-  EXPECT_TRUE(DenseIndex::Open(dir_.path(), entry_).ok());
+  EXPECT_TRUE(OpenFiles(dir_.path(), entry_).ok());
 }
 
 // The parser must also stand on its own: a writer's bug would carry a right checksum.
@@ -322,7 +328,7 @@ TEST_F(DamagedFiles, VectorsThatLieWithARightChecksumAreRefusedOrReadWithinTheFi
     WriteBytes(dir_ / file.name, bytes);
     file.length = static_cast<int64_t>(bytes.size());
     file.xxh3 = Hash64(bytes);
-    auto opened = DenseIndex::Open(dir_.path(), entry_);
+    auto opened = OpenFiles(dir_.path(), entry_);
     if (opened.ok()) (void)(*opened)->Search(std::vector<float>((*opened)->dim(), 0.1f), {});
   }
 }
@@ -341,7 +347,7 @@ TEST_F(DamagedFiles, LinksThatLieWithARightChecksumAreRefused) {
     bytes.replace(at, 4, reinterpret_cast<const char*>(&value), 4);
     WriteBytes(dir_ / file.name, bytes);
     file.xxh3 = Hash64(bytes);
-    auto opened = DenseIndex::Open(dir_.path(), entry_);
+    auto opened = OpenFiles(dir_.path(), entry_);
     if (!opened.ok()) ++refused;
     else (void)(*opened)->Search(std::vector<float>(16, 0.25f), {.k = 3, .ef = 1});
   }

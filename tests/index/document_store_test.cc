@@ -26,6 +26,7 @@ std::string Message(const absl::Status& status) { return std::string(status.mess
 Document Doc(std::string id, std::string text) {
   Document doc{.id = std::move(id), .title = "T " + text, .text = std::move(text)};
   doc.source_sha256 = Sha256Hex(doc.text);
+  doc.content_sha256 = ContentSha256(doc);
   return doc;
 }
 
@@ -92,8 +93,10 @@ TEST_F(DocumentStoreTest, ReturnsEveryPartOfADocumentAfterReopening) {
   EXPECT_EQ(got->document.source, doc.source);
   EXPECT_EQ(got->document.extractor, doc.extractor);
   EXPECT_EQ(got->document.fields, doc.fields);
-  EXPECT_EQ(*store->SourceSha256("books", doc.id), doc.source_sha256);
-  EXPECT_EQ(*store->SourceSha256("books", "other"), std::nullopt);
+  EXPECT_EQ(got->document.source_sha256, doc.source_sha256);
+  EXPECT_EQ(*store->ContentSha256("books", doc.id), doc.content_sha256);
+  EXPECT_EQ(*store->ContentSha256("books", "other"), std::nullopt);
+  EXPECT_EQ(*store->LatestChange("books", "other"), std::nullopt);
   EXPECT_TRUE(absl::IsNotFound(store->Get("book", doc.id).status()));
 }
 
@@ -115,7 +118,10 @@ TEST_F(DocumentStoreTest, KeepsOnlyTheLatestChangeOfADocumentAndTombstones) {
   EXPECT_THAT(Changes(*store, "c", 2), ElementsAre("5-a"));
   EXPECT_THAT(Changes(*store, "c", 5), ElementsAre());
   EXPECT_TRUE(absl::IsNotFound(store->Get("c", "a").status()));
-  EXPECT_EQ(*store->SourceSha256("c", "a"), std::nullopt);
+  EXPECT_EQ(*store->ContentSha256("c", "a"), std::nullopt);
+  EXPECT_EQ((*store->LatestChange("c", "a"))->seq, 5u);
+  EXPECT_TRUE((*store->LatestChange("c", "a"))->deleted);
+  EXPECT_FALSE((*store->LatestChange("c", "b"))->deleted);
   EXPECT_EQ(*store->CountDocuments("c"), 1);
   Put(*store, "c", "a", "3");
   EXPECT_THAT(Changes(*store, "c", 0), ElementsAre("2+b", "7+a"));

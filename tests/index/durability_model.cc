@@ -66,6 +66,12 @@ absl::Status PublishModel(DataDirectory& dir, uint64_t indexed_seq) {
   return dir.Publish(kModelCollection, std::move(state));
 }
 
+absl::Status PublishNothing(DataDirectory& dir) {
+  CollectionState state;
+  state.settings["analyzer"] = "en/1";
+  return dir.Publish(kModelCollection, std::move(state));
+}
+
 std::string CheckReader(const DocumentStore& store) {
   const uint64_t seq = store.last_seq();
   std::map<std::string, std::string> found;
@@ -102,13 +108,13 @@ std::string CheckPublished(const std::string& data_dir, uint64_t* indexed_seq, u
     *indexed_seq = state->second.indexed_seq;
     bool gone = false;
     for (const SegmentEntry& segment : state->second.segments) {
-      for (const FileEntry& file : segment.files) {
-        const auto map = OpenSegmentFile(DataDirectory::SegmentPath(data_dir, kModelCollection, segment.folder), file);
-        gone |= absl::IsNotFound(map.status()) && attempt < 20;   // two publishes later: read the manifest again
-        if (gone) break;
-        if (!map.ok()) return "segment: " + map.status().ToString();
-        if (map->text() != SegmentText(*indexed_seq)) return "a published segment holds another state";
-      }
+      auto files = SegmentFiles::Map(DataDirectory::SegmentPath(data_dir, kModelCollection, segment.folder), segment);
+      gone |= absl::IsNotFound(files.status()) && attempt < 20;   // two publishes later: read the manifest again
+      if (gone) break;
+      if (!files.ok()) return "segment: " + files.status().ToString();
+      const auto map = files->Take("state.txt");
+      if (!map.ok()) return "segment: " + map.status().ToString();
+      if (map->text() != SegmentText(*indexed_seq)) return "a published segment holds another state";
     }
     if (!gone) return "";
   }

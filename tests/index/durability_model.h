@@ -29,6 +29,8 @@ WriteBatch ModelWrites(uint64_t first_seq, int64_t count);
 std::map<std::string, std::string> ModelState(uint64_t seq);
 // One segment with one file that says which state it holds.
 absl::Status PublishModel(DataDirectory& dir, uint64_t indexed_seq);
+// A first generation without a segment, as an ingest leaves it whose records were all rejected.
+absl::Status PublishNothing(DataDirectory& dir);
 // Opens the directory as the next writer would. Exactly the writes 1..last_seq are there, last_seq reaches what was
 // acknowledged, the published generation too, and every file it names checks out; then writes and publishes again.
 std::string CheckState(const std::string& data_dir, const Acknowledged& acknowledged,

@@ -63,6 +63,28 @@ TEST(Ingest, MakesTheCollectionCommitsInGroupsAndSkipsWhatIsUnchanged) {
   EXPECT_EQ(Texts(*store).at("d24"), "other 24");
 }
 
+TEST(Ingest, ReadsAgainWhatIsExtractedOtherwise) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "in.jsonl", "{\"id\":\"a\",\"abstract\":\"short\",\"body\":\"long\"}\n");
+  testing::WriteBytes(dir / "in.csv", "id,text,colour\nb,one,red\n");
+  auto store = OpenStore(dir / "s");
+  const auto ingest = [&](const char* name, const char* text_field) {
+    auto report = Ingest(*store, "c", {dir / name}, {.text_field = text_field});
+    EXPECT_TRUE(report.ok()) << report.status();
+    return *report;
+  };
+  EXPECT_EQ(ingest("in.jsonl", "abstract").added, 1);
+  EXPECT_EQ(ingest("in.jsonl", "abstract").unchanged, 1);
+  EXPECT_EQ(ingest("in.jsonl", "body").replaced, 1);
+  EXPECT_EQ(Texts(*store).at("a"), "long");
+  // The row is the same to the byte; what it says is not.
+  EXPECT_EQ(ingest("in.csv", "").added, 1);
+  testing::WriteBytes(dir / "in.csv", "id,text,paint\nb,one,red\n");
+  EXPECT_EQ(ingest("in.csv", "").replaced, 1);
+  EXPECT_TRUE(store->Get("c", "b")->document.fields.contains("paint"));
+  EXPECT_EQ(ingest("in.csv", "").unchanged, 1);
+}
+
 TEST(Ingest, GoesByOnConflict) {
   testing::TempDir dir;
   testing::WriteBytes(dir / "a.jsonl", Lines(0, 3));

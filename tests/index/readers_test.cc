@@ -240,7 +240,17 @@ TEST(HtmlReader, RefusesDeepNestingInsteadOfOverflowing) {
   std::string mixed;
   for (int i = 0; i < 50000; ++i) mixed += i % 2 == 0 ? "<b>" : "</i>";
   EXPECT_THAT(ReadBytesAs(Format::kHtml, mixed)[0].reject.reason, HasSubstr("2000 deep"));
-  std::string paragraphs;
+  // Inside a picture nothing is closed by itself.
+  for (const char* open : {"<svg>", "<math>", "<svg><circle/>", "<p><svg><title></title>"}) {
+    std::string picture = open;
+    for (int i = 0; i < 500000; ++i) picture += "<td>";
+    EXPECT_THAT(ReadBytesAs(Format::kHtml, picture)[0].reject.reason, HasSubstr("2000 deep")) << open;
+  }
+  std::string paragraphs = "<svg viewBox='0 0 1 1'>";
+  for (int i = 0; i < 3000; ++i) paragraphs += "<path d='M0 0L1 1'/>";
+  paragraphs += "</svg><table>";
+  for (int i = 0; i < 3000; ++i) paragraphs += "<tr><td>x<td>y<input>";
+  paragraphs += "</table><svg/>";
   for (int i = 0; i < 20000; ++i) paragraphs += "<p>x<br>";
   EXPECT_TRUE(ReadBytesAs(Format::kHtml, paragraphs)[0].record.has_value());
 }

@@ -37,6 +37,11 @@ FileEntry Write(const std::string& folder, const std::vector<StoredDocument>& do
   return *entry;
 }
 
+absl::StatusOr<std::shared_ptr<const SegmentDocuments>> OpenOne(const std::string& folder, const FileEntry& entry) {
+  ASSIGN_OR_RETURN(SegmentFiles files, SegmentFiles::Map(folder, {.folder = "s", .files = {entry}}));
+  return SegmentDocuments::Open(files);
+}
+
 void Sample(std::vector<StoredDocument>* documents, std::vector<std::vector<Span>>* chunks) {
   documents->push_back(Doc("b", "the first text, of the second id", 7));
   documents->back().document.fields = {{"year", {int64_t{1851}}}, {"tags", {std::string("sea"), std::string("sea"), std::string("")}}, {"ok", {true, false}}};
@@ -54,7 +59,7 @@ TEST(SegmentDocuments, GivesBackWhatWasAdded) {
   std::vector<std::vector<Span>> chunks;
   Sample(&documents, &chunks);
   const FileEntry entry = Write(dir.path(), documents, chunks);
-  auto opened = SegmentDocuments::Open(dir.path(), entry);
+  auto opened = OpenOne(dir.path(), entry);
   ASSERT_TRUE(opened.ok()) << opened.status();
   const SegmentDocuments& segment = **opened;
   ASSERT_EQ(segment.num_documents(), 3);
@@ -89,7 +94,7 @@ TEST(SegmentDocuments, GivesBackWhatWasAdded) {
 TEST(SegmentDocuments, AnEmptySegmentOpens) {
   testing::TempDir dir;
   const FileEntry entry = Write(dir.path(), {}, {});
-  auto opened = SegmentDocuments::Open(dir.path(), entry);
+  auto opened = OpenOne(dir.path(), entry);
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_EQ((*opened)->num_documents(), 0);
   EXPECT_EQ((*opened)->FindDocument("x"), -1);

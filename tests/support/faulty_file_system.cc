@@ -132,7 +132,7 @@ struct FaultyDisk::Model {
     }
     if (parts[1] == "collections") {
       if (!is_directory) return Sync::kDerivedFile;
-      return parts.size() >= 4 ? Sync::kSegmentDirectory : Sync::kCollectionDirectory;
+      return parts.size() == 2 ? Sync::kCollections : parts.size() == 3 ? Sync::kCollectionDirectory : Sync::kSegmentDirectory;
     }
     if (name.starts_with("manifest-")) return Sync::kManifest;
     if (name.starts_with("CURRENT")) return Sync::kCurrent;
@@ -449,9 +449,9 @@ std::vector<FaultyDisk::Sync> FaultyDisk::AllSyncs() {
 
 std::string FaultyDisk::Name(Sync sync) {
   constexpr const char* kNames[] = {"log",          "table",             "store manifest",       "store current",
-                                    "store folder", "derived file",      "segment folder",       "collection folders",
-                                    "manifest",     "CURRENT",           "VERSION",              "data directory",
-                                    "its parent",   "something else"};
+                                    "store folder", "derived file",      "segment folder",       "collection folder",
+                                    "collections",  "manifest",          "CURRENT",              "VERSION",
+                                    "data directory", "its parent",      "something else"};
   return kNames[static_cast<int>(sync)];
 }
 

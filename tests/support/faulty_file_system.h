@@ -49,7 +49,8 @@ class FaultyDisk {
     kStoreDirectory,       // store/
     kDerivedFile,          // collections/*/segment-*/*
     kSegmentDirectory,     // collections/*/segment-*/
-    kCollectionDirectory,  // collections/ and collections/*/
+    kCollectionDirectory,  // collections/*/
+    kCollections,          // collections/
     kManifest,             // manifest-*.json
     kCurrent,              // CURRENT
     kVersion,              // VERSION
