@@ -5,10 +5,12 @@
   kill_ingest.py --documents 2000 PROGRAM    documents a round; each round has ids of its own
 
 A round: `ingest --json` runs until kill -9 (some rounds die in the index's publication, which ends an ingest). Its lines
-{"durable_seq": n} say what was acknowledged. As every record of a round's file is new, the i-th takes sequence number
-base + i; so all up to n - base must be listed. Then `ingest --resume` finishes the file, and every document of every round is
-listed exactly once with the bytes it was given, `index verify` is clean, and a search finds the newest.
-Every fourth round rewrites the first documents of the round before, so that replacing is killed, too.
+{"durable_seq": n} say what was acknowledged. As every record of a round's file changes something, the i-th takes sequence
+number base + i; so what all up to n - base say must hold, and `index verify` be clean, before anyone repairs a thing. Then
+`ingest --resume` finishes the file, and every document of every round is listed exactly once with the bytes it was given,
+`index verify` is clean, and a search finds the newest.
+Between the new documents stand some of the round before: a tenth of them is rewritten, or deleted, or what was deleted comes
+back, by turns of the rounds; so that replacing and deleting are killed, too.
 Exit code 0, or 1 with what was wrong; the data directory is kept then, and named."""
 import argparse
 import json
@@ -92,6 +94,14 @@ class Driver:
     def text(self, doc_id):
         return json.loads(self.run("document", "get", self.collection, doc_id).stdout)["text"]
 
+    def last_seq(self):
+        return json.loads(self.run("index", "status", self.collection).stdout)["last_seq"]
+
+    def best(self, query):
+        """The id of the best hit, None where nothing is found."""
+        hits = json.loads(self.run("search", self.collection, query).stdout.splitlines()[0])["hits"]
+        return hits[0]["doc_id"] if hits else None
+
     def verify(self):
         self.run("index", "verify", self.collection)
 
@@ -103,53 +113,78 @@ def check_text(driver, expected, rng, count):
             raise Broken(f"document {doc_id} has other text: {got[:80]!r}, expected {expected[doc_id][:80]!r}")
 
 
+def changes_of_round(number, seed, documents, rng):
+    """The lines of the round's file: id and text of new, rewritten and returning documents, {"op": "delete"} of others."""
+    changes = [document(seed, number, i) for i in range(documents)]
+    for i in range(documents // 10 if number > 0 else 0):
+        turn = number % 4
+        older = document(seed, number - (2 if turn == 2 else 1), i)
+        if turn == 1:
+            changes.append({"op": "delete", "id": older["id"]})
+        elif turn == 2 and i % 2 == 0:   # half of what the round before deleted
+            changes.append(older)
+        elif turn == 3:
+            changes.append({**older, "text": older["text"] + f" rewritten{number}"})
+    rng.shuffle(changes)
+    return changes
+
+
+def check_after_kill(driver, changes, expected, base, last):
+    """What a reader finds right after the crash, before any writer has repaired a thing."""
+    found = driver.listed()
+    for seq, change in enumerate(changes, base + 1):
+        if seq > last:
+            break
+        holds = change["id"] not in found if "op" in change else found.get(change["id"], 0) == seq
+        if not holds:
+            raise Broken(f"durable_seq {last} was printed, and write {seq} ({change}) is lost")
+    deleted = {change["id"] for change in changes if "op" in change}
+    lost = [doc_id for doc_id in expected if doc_id not in found and doc_id not in deleted]
+    if lost:
+        raise Broken(f"{len(lost)} documents of earlier rounds are lost, {lost[0]} among them")
+    checked = driver.run("index", "verify", driver.collection, may_fail=True)
+    if checked.returncode not in (0, 3):   # 3: killed before anything was published
+        raise Broken(f"index verify after the kill: exit code {checked.returncode}: {checked.stdout[-800:]} {checked.stderr[-800:]}")
+
+
 def one_round(driver, work, expected, number, seed, documents, rng, whole_s):
     """Returns the seconds a whole ingest took, where this one was whole."""
-    fresh = [document(seed, number, i) for i in range(documents)]
-    rewritten = []
-    if number % 4 == 3:
-        for i in range(documents // 10):
-            again = document(seed, number - 1, i)
-            again["text"] += f" rewritten{number}"
-            rewritten.append(again)
+    changes = changes_of_round(number, seed, documents, rng)
     path = os.path.join(work, f"round-{number}.jsonl")
     with open(path, "w", encoding="utf-8") as out:
-        for record in fresh + rewritten:
-            out.write(json.dumps(record) + "\n")
+        for change in changes:
+            out.write(json.dumps(change) + "\n")
 
-    base = max(driver.listed().values()) if expected else 0
+    base = driver.last_seq() if expected else 0
     started = time.monotonic()
     acknowledged, killed = driver.ingest(path, kill_after=None if whole_s is None else rng.uniform(0, 1.1 * whole_s))
     took = time.monotonic() - started
     last = acknowledged[-1] if acknowledged else base
     if killed:
         if expected or acknowledged:   # before the first acknowledgement there may be no collection yet
-            found = driver.listed()
-            for i, record in enumerate(fresh + rewritten):
-                if base + i + 1 <= last and found.get(record["id"], 0) < base + i + 1:
-                    raise Broken(f"durable_seq {last} was printed, and write {base + i + 1} ({record['id']}) is lost")
-            lost = [doc_id for doc_id in expected if doc_id not in found]
-            if lost:
-                raise Broken(f"{len(lost)} documents of earlier rounds are lost, {lost[0]} among them")
-            # What a reader finds right after the crash, before any writer has repaired a thing.
-            checked = driver.run("index", "verify", driver.collection, may_fail=True)
-            if checked.returncode not in (0, 3):   # 3: killed before anything was published
-                raise Broken(f"index verify after the kill: exit code {checked.returncode}: {checked.stdout[-800:]} {checked.stderr[-800:]}")
+            check_after_kill(driver, changes, expected, base, last)
         driver.ingest(path, resume=True)
-    for record in fresh + rewritten:
-        expected[record["id"]] = record["text"]
+    for change in changes:
+        if "op" in change:
+            expected.pop(change["id"])
+        else:
+            expected[change["id"]] = change["text"]
     found = driver.listed()
     if set(found) != set(expected):
         missing, extra = set(expected) - set(found), set(found) - set(expected)
         raise Broken(f"after resuming {len(missing)} documents are missing and {len(extra)} too many, such as {sorted(missing | extra)[0]}")
     check_text(driver, expected, rng, 5)
     driver.verify()
-    newest = fresh[-1]
-    hits = json.loads(driver.run("search", driver.collection, newest["text"].split()[0]).stdout.splitlines()[0])["hits"]
-    if not hits or hits[0]["doc_id"] != newest["id"]:
+    newest = document(seed, number, documents - 1)
+    if driver.best(newest["text"].split()[0]) != newest["id"]:
         raise Broken(f"a search for {newest['text'].split()[0]} does not find {newest['id']}")
+    for change in changes:
+        if "op" in change:
+            if driver.best(f"unique{number - 1}x{int(change['id'][-6:])}") is not None:
+                raise Broken(f"a search finds {change['id']}, which was deleted")
+            break
     os.unlink(path)
-    return took if not killed else None, killed, last - base
+    return took if not killed else None, killed, last - base, sum("op" in change for change in changes)
 
 
 def main():
@@ -162,18 +197,19 @@ def main():
     rng = random.Random(args.seed)
     work = tempfile.mkdtemp(prefix="lectern-kill-")
     driver = Driver(os.path.abspath(args.program), os.path.join(work, "data"), "kill")
-    expected, whole_s, kills, acknowledged = {}, None, 0, 0
+    expected, whole_s, kills, acknowledged, deletes = {}, None, 0, 0, 0
     try:
         for number in range(args.rounds + 1):   # round 0 is not killed: it says how long a whole one takes
-            took, killed, writes = one_round(driver, work, expected, number, args.seed, args.documents, rng, whole_s)
+            took, killed, writes, gone = one_round(driver, work, expected, number, args.seed, args.documents, rng, whole_s)
             whole_s = took or whole_s
             kills += killed
             acknowledged += writes
+            deletes += gone
     except Broken as problem:
         print(f"kill_ingest: round {number} of {args.rounds}, seed {args.seed}: {problem}\nkept: {work}", file=sys.stderr)
         return 1
     shutil.rmtree(work)
-    print(f"kill_ingest: {args.rounds} rounds, {kills} killed, {len(expected)} documents, {acknowledged} acknowledged writes: all there")
+    print(f"kill_ingest: {args.rounds} rounds, {kills} killed, {len(expected)} documents, {acknowledged} acknowledged writes, {deletes} deletes: all there")
     return 0
 
 
