@@ -54,7 +54,7 @@ absl::StatusOr<Denoised> Denoise(const DenoiseInput& input, const DenoiseOptions
   result.params = {.k = result.tuning.k, .d = result.tuning.d, .sigma2 = static_cast<float>(result.noise.sigma2),
                    .sigma2_factor = options.sigma2_factor};
   ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(input.raw, dim));
-  ASSIGN_OR_RETURN(const Neighbours near, table.Search(input.raw, {.k = result.params.k, .self = AllRows(n), .collapse = true}, pool));
+  ASSIGN_OR_RETURN(const Neighbours near, table.Search(input.raw, {.k = result.params.k, .self = AllRows(n), .collapse = true, .cancel = options.cancel}, pool));
   ASSIGN_OR_RETURN(FitResult fit, FitBatch(input.raw, dim, near, result.params, pool));
   for (const FitInfo& info : fit.info) {
     result.ambiguous += info.flag == FitFlag::kAmbiguous;

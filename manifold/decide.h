@@ -37,6 +37,7 @@ struct DenoiseOptions {
   TuneOptions grid = {.ks = {32, 64, 128}, .ds = {4, 8, 12, 16, 24, 32}};
   int64_t lists = 0;      // 0: one for every 2,000 vectors; they may only veto
   uint64_t seed = 1;
+  const CancelToken* cancel = nullptr;   // looked at in the neighbour search, which is most of the time
 };
 
 struct Denoised {

@@ -122,8 +122,13 @@ absl::Status GrowingFit::Refit(const std::vector<int32_t>& rows, ThreadPool& poo
 
 absl::Status GrowingFit::Change(std::span<const float> added, std::span<const int32_t> deleted, ThreadPool& pool) {
   RETURN_IF_ERROR(CheckFinite(added, dim_, "vectors"));
+  std::vector<int32_t> sorted(deleted.begin(), deleted.end());
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i) {   // before anything is changed
+    if (sorted[i] < 0 || sorted[i] >= rows() || alive_[sorted[i]] == 0) return InvalidArgument("row ", sorted[i], " is not alive");
+    if (i > 0 && sorted[i] == sorted[i - 1]) return InvalidArgument("row ", sorted[i], " is deleted twice");
+  }
   for (const int32_t row : deleted) {
-    if (row < 0 || row >= rows() || alive_[row] == 0) return InvalidArgument("row ", row, " is not alive");
     alive_[row] = 0;
     List& list = lists_[list_[row]];
     --list.members;

@@ -6,7 +6,7 @@
 //
 // Shapes:  rows are numbered in order of arrival and keep their number; deleted rows keep their place and are never found.
 // Threads: one thread, over the pool it is given.
-// Errors:  those of the parts; kInvalidArgument (a deleted row that is not alive).
+// Errors:  those of the parts; kInvalidArgument (a deleted row that is not alive, or named twice; nothing is changed then).
 // Cost:    Change: neighbours and planes of the new rows and of the stale lists' rows. A list is stale when more than a tenth
 //          of its members changed since its fit, or its mean moved by more than a twentieth of its radius. Fits always
 //          start from raw vectors, so results do not depend on the order of arrival beyond that bound.

@@ -145,11 +145,12 @@ absl::StatusOr<Neighbours> NeighbourTable::Search(std::span<const float> queries
   pool.RunOnAll([&](int) {
     std::vector<float> scores(static_cast<size_t>(kQueryBlock * kColumnBlock));
     int64_t own = 0;
-    for (int64_t begin = next.fetch_add(kQueryBlock); begin < n; begin = next.fetch_add(kQueryBlock)) {
+    for (int64_t begin = next.fetch_add(kQueryBlock); begin < n && CheckCancel(options.cancel).ok(); begin = next.fetch_add(kQueryBlock)) {
       SearchBlock(queries.data(), begin, std::min(n, begin + kQueryBlock), kept, options, scores, out, &own);
     }
     collapsed += own;
   });
+  RETURN_IF_ERROR(CheckCancel(options.cancel));
   out.collapsed = collapsed;
   return out;
 }

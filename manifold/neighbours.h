@@ -5,7 +5,7 @@
 //
 // Shapes:  corpus [rows, dim], queries [n, dim] row-major fp32; ids [n, k], -1 behind the last; distances [n, k], ascending.
 // Threads: the pool's; a row's result does not depend on the rows beside it or on the number of threads.
-// Errors:  kInvalidArgument (shapes, k, a value that is not finite: row and column).
+// Errors:  kInvalidArgument (shapes, k, a value that is not finite: row and column); those of the cancel token.
 // Cost:    2 * n * rows * dim operations in register-tiled products; ties break by id, ascending.
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 
@@ -24,6 +25,7 @@ struct NeighbourOptions {
   int64_t k = 64;
   std::vector<int32_t> self;  // [n] the corpus row that each query is, left out; empty: queries are not of the corpus
   bool collapse = false;      // near-duplicates of the query left out, of each other collapsed to the lowest id
+  const CancelToken* cancel = nullptr;
 };
 
 struct Neighbours {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -12,39 +13,10 @@
 #include "manifold/linear_algebra.h"
 #include "manifold/noise.h"
 #include "manifold/plane.h"
-#include "manifold/shapes.h"
+#include "tests/manifold/clouds.h"
 
 namespace lectern::manifold {
 namespace {
-
-struct Cloud {
-  std::vector<float> clean, noisy;
-  int64_t dim = 0;
-  double sigma = 0;
-};
-
-Cloud MakeCloud(int d, int dim, int64_t n, double sigma, uint64_t seed) {
-  const RandomManifold manifold(d, dim, seed);
-  Cloud cloud{.dim = dim, .sigma = sigma};
-  cloud.clean.resize(static_cast<size_t>(n * dim));
-  Rng rng(seed, 5);
-  std::vector<double> z(static_cast<size_t>(d));
-  for (int64_t i = 0; i < n; ++i) {
-    for (double& value : z) value = 2 * rng.Uniform();
-    manifold.Embed(z, cloud.clean.data() + i * dim);
-  }
-  cloud.noisy = cloud.clean;
-  AddNoise(VectorNoise::kGaussian, {.sigma = sigma}, seed, dim, cloud.noisy);
-  return cloud;
-}
-
-Neighbours Near(const std::vector<float>& vectors, int64_t dim, int64_t k, ThreadPool& pool) {
-  auto table = NeighbourTable::Make(vectors, dim);
-  EXPECT_TRUE(table.ok()) << table.status();
-  auto near = table->Search(vectors, {.k = k, .self = AllRows(table->rows()), .collapse = true}, pool);
-  EXPECT_TRUE(near.ok()) << near.status();
-  return *std::move(near);
-}
 
 // X - x from the eigenvectors of the k x k Gram matrix in fp64.
 std::vector<double> Truth(const std::vector<float>& v, int64_t dim, int64_t i, const int32_t* ids, int64_t k, int64_t d, double* gap) {
@@ -180,6 +152,44 @@ TEST(FitBatch, ZeroNoiseReturnsTheSameBits) {
   ASSERT_TRUE(fit.ok());
   EXPECT_EQ(std::memcmp(fit->vectors.data(), odd.data(), odd.size() * 4), 0);
   for (const FitInfo& info : fit->info) EXPECT_EQ(info.flag, FitFlag::kNoOp);
+}
+
+// Without `normalise` lengths are data like any other; with it, what is moved has unit length and what is not keeps its bits.
+TEST(FitBatch, VectorsOfAnyLengthAreFitted) {
+  const int64_t n = 400, dim = 40;
+  Cloud cloud = MakeCloud(3, static_cast<int>(dim), n, .02, 12);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t t = 0; t < dim; ++t) cloud.noisy[i * dim + t] *= 1 + .5f * cloud.clean[i * dim];
+  }
+  ThreadPool pool(2);
+  FitParams params{.k = 24, .d = 6, .sigma2 = 4e-4f};
+  const Neighbours near = Near(cloud.noisy, dim, 24, pool);
+  auto unit = FitBatch(cloud.noisy, dim, near, params, pool);
+  params.normalise = false;
+  auto free = FitBatch(cloud.noisy, dim, near, params, pool);
+  ASSERT_TRUE(unit.ok() && free.ok());
+  for (int64_t i = 0; i < n; ++i) {
+    double length = 0, dot = 0, own = 0;
+    for (int64_t t = 0; t < dim; ++t) {
+      const double a = unit->vectors[i * dim + t], b = free->vectors[i * dim + t];
+      length += a * a, dot += a * b, own += b * b;
+    }
+    ASSERT_LT(unit->info[i].s, 1);
+    EXPECT_NEAR(length, 1, 1e-5);
+    EXPECT_NEAR(dot / std::sqrt(own), 1, 1e-5);   // one direction, two lengths
+  }
+  // Neighbours all around the origin: their mean is no place for x.
+  std::vector<float> cross;
+  for (int i = 0; i < 12; ++i) {
+    for (int t = 0; t < 6; ++t) cross.push_back(t == i / 2 ? (i % 2 == 0 ? 1.0f : -1.0f) : 0.0f);
+  }
+  auto far = FitBatch(cross, 6, Near(cross, 6, 11, pool), {.k = 11, .d = 1, .sigma2 = 1}, pool);
+  ASSERT_TRUE(far.ok());
+  for (int64_t i = 0; i < 12; ++i) {
+    if (far->info[i].flag != FitFlag::kNotLocal) continue;
+    EXPECT_EQ(std::memcmp(&far->vectors[i * 6], &cross[i * 6], 24), 0);
+  }
+  EXPECT_EQ(std::count_if(far->info.begin(), far->info.end(), [](const FitInfo& info) { return info.flag == FitFlag::kNotLocal; }), 12);
 }
 
 TEST(FitBatch, RemovesMostOfTheNoiseOfASmoothManifold) {

@@ -1,0 +1,53 @@
+// tests/manifold/clouds.h: noisy samples of random smooth manifolds on the sphere, and their neighbours.
+//
+//   const Cloud cloud = MakeCloud(/*d=*/3, /*dim=*/64, /*n=*/800, /*sigma=*/.02, /*seed=*/1);
+//   const Neighbours near = Near(cloud.noisy, cloud.dim, /*k=*/24, pool);
+//
+// Shapes:  clean and noisy [n, dim], unit length; the same seed gives the same bits.
+// Threads: MakeCloud one, Near the pool's.
+// Errors:  failed expectations of the test.
+// Cost:    n * dim * 128; an exact search of n in n.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "base/rng.h"
+#include "manifold/neighbours.h"
+#include "manifold/noise.h"
+#include "manifold/shapes.h"
+
+namespace lectern::manifold {
+
+struct Cloud {
+  std::vector<float> clean, noisy;
+  int64_t dim = 0;
+  double sigma = 0;
+};
+
+inline Cloud MakeCloud(int d, int dim, int64_t n, double sigma, uint64_t seed) {
+  const RandomManifold manifold(d, dim, seed);
+  Cloud cloud{.dim = dim, .sigma = sigma};
+  cloud.clean.resize(static_cast<size_t>(n * dim));
+  Rng rng(seed, 5);
+  std::vector<double> z(static_cast<size_t>(d));
+  for (int64_t i = 0; i < n; ++i) {
+    for (double& value : z) value = 2 * rng.Uniform();
+    manifold.Embed(z, cloud.clean.data() + i * dim);
+  }
+  cloud.noisy = cloud.clean;
+  AddNoise(VectorNoise::kGaussian, {.sigma = sigma}, seed, dim, cloud.noisy);
+  return cloud;
+}
+
+inline Neighbours Near(const std::vector<float>& vectors, int64_t dim, int64_t k, ThreadPool& pool) {
+  auto table = NeighbourTable::Make(vectors, dim);
+  EXPECT_TRUE(table.ok()) << table.status();
+  auto near = table->Search(vectors, {.k = k, .self = AllRows(table->rows()), .collapse = true}, pool);
+  EXPECT_TRUE(near.ok()) << near.status();
+  return *std::move(near);
+}
+
+}  // namespace lectern::manifold
