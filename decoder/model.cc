@@ -7,6 +7,7 @@
 
 #include "base/nn/activations.h"
 #include "base/nn/norm.h"
+#include "base/problem.h"
 
 namespace lectern::decoder {
 namespace {
@@ -22,8 +23,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const model_file::ModelFile& 
   std::unique_ptr<Model> model(new Model(std::move(config), pool));
   const TransformerConfig& c = model->config_;
   if (options.max_context_tokens > c.context_tokens) {
-    return InvalidArgument("reader.max_context_tokens must be at most ", c.context_tokens, ", what the model allows, got ",
-                           options.max_context_tokens);
+    return WithLimit(InvalidArgument("reader.max_context_tokens must be at most ", c.context_tokens, ", what the model allows, got ",
+                                     options.max_context_tokens), "reader.max_context_tokens", c.context_tokens, options.max_context_tokens);
   }
   if (options.max_context_tokens < 0) {
     return InvalidArgument("reader.max_context_tokens must not be negative, got ", options.max_context_tokens);

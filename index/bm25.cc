@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
+#include "base/problem.h"
+
 namespace lectern::index {
 
 absl::Status CheckBm25Params(const Bm25Params& params) {
-  if (!(params.k1 >= 0 && params.k1 <= kMaxK1)) {
-    return InvalidArgument("k1 must be in 0..", kMaxK1, ", got ", params.k1);
-  }
-  if (!(params.b >= 0 && params.b <= 1)) return InvalidArgument("b must be in 0..1, got ", params.b);
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckRange("k1", params.k1, 0, kMaxK1, "--k1"));
+  return CheckRange("b", params.b, 0, 1, "--b");
 }
 
 double Bm25Idf(int64_t document_frequency, int64_t num_chunks) {

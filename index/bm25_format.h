@@ -1,4 +1,4 @@
-// index/bm25_format.h: the bytes of bm25.bin. docs/formats has them in words.
+// index/bm25_format.h: the bytes of bm25.bin. docs/formats/bm25.md has them in words.
 //
 //   struct Header, then sections in this order, each beginning on a multiple of 64 bytes:
 //   lengths u32[chunk]  slots u64[slot]  terms TermRecord[term]  blocks BlockMeta[block]

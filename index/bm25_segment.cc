@@ -43,7 +43,7 @@ absl::Status Bm25Segment::Impl::Parse() {
     return DataLoss("bm25.bin: does not begin with its magic bytes");
   }
   if (header.version != bm25_format::kVersion) {
-    return FailedPrecondition("bm25.bin: version ", header.version, "; this build reads ", bm25_format::kVersion);
+    return NotSupported("bm25.bin: version ", header.version, "; this build reads ", bm25_format::kVersion);
   }
   ASSIGN_OR_RETURN(const Layout layout, Layout::Of(header, bytes.size()));
   if (layout.end != bytes.size()) {

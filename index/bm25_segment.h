@@ -6,7 +6,7 @@
 //
 // Shapes:  one entry a chunk, in chunk order; the title's terms count kTitleWeight times (see bm25.h).
 // Threads: a writer belongs to one thread; an opened segment is immutable.
-// Errors:  kDataLoss where a header, block or offset contradicts the file, kFailedPrecondition where a newer version
+// Errors:  kDataLoss where a header, block or offset contradicts the file, kUnimplemented where a newer version
 //          wrote it, kResourceExhausted past 2^31 - 1 chunks or 4 GiB of distinct terms.
 // Cost:    a term is one probe of a hash table in the mapping. The writer holds about 11 bytes a posting. Open reads all
 //          postings once (about 0.5 ns each) so that searching needs no checks.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/problem.h"
+
 namespace lectern::index {
 namespace {
 
@@ -66,10 +68,12 @@ Chunker::Chunker(const ChunkOptions& options, const tokenizer::Tokenizer* tokeni
 
 absl::StatusOr<Chunker> Chunker::Create(const ChunkOptions& options, const tokenizer::Tokenizer* tokenizer) {
   if (options.tokens != 0 && (options.tokens < kMinChunkTokens || options.tokens > kMaxChunkTokens)) {
-    return InvalidArgument("chunk tokens (--chunk-tokens) must be 0, one chunk a document, or in ", kMinChunkTokens, "..", kMaxChunkTokens, ", got ", options.tokens);
+    return WithLimit(InvalidArgument("chunk tokens (--chunk-tokens) must be 0, one chunk a document, or in ", kMinChunkTokens, "..", kMaxChunkTokens, ", got ", options.tokens),
+                     "index.chunk_tokens", options.tokens < kMinChunkTokens ? kMinChunkTokens : kMaxChunkTokens, options.tokens);
   }
   if (options.tokens != 0 && (options.overlap < 0 || options.overlap > options.tokens / 2)) {
-    return InvalidArgument("chunk overlap (--chunk-overlap) must be in 0..", options.tokens / 2, ", half of the chunk, got ", options.overlap);
+    return WithLimit(InvalidArgument("chunk overlap (--chunk-overlap) must be in 0..", options.tokens / 2, ", half of the chunk, got ", options.overlap),
+                     "index.chunk_overlap", options.overlap < 0 ? 0 : options.tokens / 2, options.overlap);
   }
   Chunker chunker(options, tokenizer);
   if (tokenizer != nullptr) chunker.specials_ = static_cast<int64_t>(tokenizer->Encode("", {.add_special = true}).size());

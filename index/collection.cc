@@ -20,7 +20,7 @@ absl::StatusOr<CollectionSettings> CollectionSettings::FromJson(const Json& valu
   if (!value.is_object()) return DataLoss("the settings of a collection must be an object");
   for (const auto& [key, item] : value.items()) {
     if (key != "analyzer" && key != "chunk_tokens" && key != "chunk_overlap" && key != "ann" && key != "embed_model" && key != "schema") {
-      return FailedPrecondition("the settings of a collection hold '", key, "', which this build does not know: use a newer lectern");
+      return NotSupported("the settings of a collection hold '", key, "', which this build does not know: use a newer lectern");
     }
   }
   CollectionSettings settings;

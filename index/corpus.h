@@ -79,6 +79,7 @@ struct SearchHit {
   Span span;                                        // of the chunk in the document's text, bytes
   double score = 0;
   std::vector<Span> highlights;                     // in the document's text, bytes
+  bool highlights_cut = false;                      // more than kMaxHighlights; the first ones are here
   std::vector<RetrieverScore> sources;
   Json explanation;                                 // null unless asked for
 };

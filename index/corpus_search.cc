@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/problem.h"
 #include "index/corpus-inl.h"
 #include "index/highlight.h"
 #include "index/query.h"
@@ -104,8 +105,8 @@ class SearchPass {
 absl::Status SearchPass::Parse() {
   if (request_.k < 1 || request_.k > kMaxTopK) return InvalidArgument("k must be in 1..", kMaxTopK, ", got ", request_.k);
   if (request_.offset < 0 || request_.offset > kMaxTopK - request_.k) {
-    return InvalidArgument("offset must be 0 or more and offset + k at most ", kMaxTopK, ", got offset ", request_.offset,
-                           " and k ", request_.k);
+    return WithLimit(InvalidArgument("offset must be 0 or more and offset + k at most ", kMaxTopK, ", got offset ", request_.offset,
+                                     " and k ", request_.k), "--offset", request_.offset < 0 ? 0 : kMaxTopK - request_.k, request_.offset);
   }
   if (request_.query.find_first_not_of(" \t\r\n") == std::string::npos) return InvalidArgument("the query is empty");
   ASSIGN_OR_RETURN(query_, request_.operators ? ParseQuery(*corpus_.analyzer_, request_.query)
@@ -173,7 +174,7 @@ absl::Status SearchPass::CheckFilterFields() const {
 // excluded one. Phrases of several words are looked at in AcceptsPhrases, for the few chunks that would be found.
 absl::Status SearchPass::Restrict() {
   if (!request_.filter.has_value() && query_.phrases.empty()) return absl::OkStatus();
-  if (request_.filter.has_value()) RETURN_IF_ERROR(CheckFilterFields());
+  if (request_.filter.has_value()) RETURN_IF_ERROR(WithCode(CheckFilterFields(), "bad-filter"));
   for (const CorpusSegment& segment : corpus_.segments_) {
     ChunkSet set = segment.live.has_value() ? *segment.live : ChunkSet(segment.documents->num_chunks(), /*all=*/true);
     if (request_.filter.has_value()) {
@@ -455,7 +456,7 @@ absl::Status SearchPass::Fetch() {
       }
       const std::string_view own =
           std::string_view(text).substr(static_cast<size_t>(chunk.span.begin), static_cast<size_t>(chunk.span.end - chunk.span.begin));
-      if (request_.highlight) hit.highlights = Highlight(*corpus_.analyzer_, own, query_.terms, chunk.span.begin);
+      if (request_.highlight) hit.highlights = Highlight(*corpus_.analyzer_, own, query_.terms, chunk.span.begin, &hit.highlights_cut);
       if (request_.with_text) hit.text = own;
     }
     if (request_.explain) hit.explanation = Explain(found);

@@ -63,7 +63,7 @@ absl::Status CheckVersion(const std::string& path, FileSystem& fs) {
     return DataLoss(file, " is damaged: '", kVersionPrefix, "N' expected, '", digits.substr(0, 40), "' found for N");
   }
   if (format > kDirectoryFormat) {
-    return FailedPrecondition(path, " has data format ", format, "; this build reads up to ", kDirectoryFormat,
+    return NotSupported(path, " has data format ", format, "; this build reads up to ", kDirectoryFormat,
                               ": use a newer lectern");
   }
   return absl::OkStatus();
@@ -245,7 +245,7 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
     } else {
       for (const std::string& name : names) {
         if (MayPrecedeVersion(name)) continue;
-        return FailedPrecondition(path, " is not a lectern data directory (it has no VERSION) and is not empty: it holds ",
+        return InvalidArgument(path, " is not a lectern data directory (it has no VERSION) and is not empty: it holds ",
                                   name);
       }
       RETURN_IF_ERROR(CreateDurably(path, fs));

@@ -13,7 +13,7 @@
 //          a reader that is two publishes late sees kNotFound from SegmentFiles::Map: it calls ReadManifest again
 //          and maps what the new manifest names. A mapping it already holds stays valid.
 // Errors:  kAborted (another writer, with its pid), kDataLoss (checksum, manifest), kNotFound (no data directory),
-//          kFailedPrecondition (newer VERSION, by name; a folder that holds something else), kPermissionDenied.
+//          kUnimplemented (newer VERSION, by name), kInvalidArgument (a folder that holds something else), kPermissionDenied.
 // Cost:    Publish: fsync each new file and directory, write and fsync the manifest, rename CURRENT, fsync.
 #pragma once
 

@@ -51,7 +51,7 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view path) {
     return Locked(text, " (another writer has it open)");
   }
   if (status.IsNotFound() || status.IsPathNotFound()) return NotFound(text);
-  if (status.IsNotSupported()) return FailedPrecondition(text);
+  if (status.IsNotSupported()) return NotSupported(text);
   return Unavailable(text);
 }
 
@@ -325,7 +325,7 @@ absl::Status DocumentStore::Impl::CheckFormat(rocksdb::DB& opened) const {
   RETURN_IF_ERROR(FromRocks(status, path));
   ASSIGN_OR_RETURN(const uint64_t format, DecodeU64(value));
   if (format > kStoreFormat) {
-    return FailedPrecondition("document store ", path, " has format ", format, "; this build reads up to ",
+    return NotSupported("document store ", path, " has format ", format, "; this build reads up to ",
                               kStoreFormat, ": use a newer lectern");
   }
   return absl::OkStatus();

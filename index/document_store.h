@@ -13,7 +13,7 @@
 // Errors:  kAborted (another writer), kDataLoss (RocksDB corruption, or an older store than expected; never repaired,
 //          nothing is overwritten),
 //          kResourceExhausted (disk full), kPermissionDenied (read-only directory opened for writing),
-//          kFailedPrecondition (newer format; a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
+//          kUnimplemented (newer format), kFailedPrecondition (a write to a follower), kNotFound, kInvalidArgument (a name, id or size past the limits above).
 //          After a Commit that failed to write, what is on disk is unknown, so this object takes no more writes;
 //          reading goes on, and opening the store again tells what was kept.
 // Cost:    Commit is one log write and one fsync; Get one or two block reads; text is zstd-compressed.

@@ -9,7 +9,7 @@
 namespace lectern::index {
 
 std::vector<Span> Highlight(const Analyzer& analyzer, std::string_view text, std::span<const QueryTerm> terms,
-                            int64_t offset) {
+                            int64_t offset, bool* cut) {
   std::unordered_set<std::string_view> wanted;
   for (const QueryTerm& term : terms) wanted.insert(term.term);
   std::vector<Span> spans;
@@ -32,6 +32,7 @@ std::vector<Span> Highlight(const Analyzer& analyzer, std::string_view text, std
       }
     }
     if (spans.size() < kMaxHighlights) spans.push_back({begin, end});
+    else if (cut != nullptr) *cut = true;
   });
   return spans;
 }

@@ -22,7 +22,8 @@ namespace lectern::index {
 
 inline constexpr size_t kMaxHighlights = 100;
 
+// *cut: whether spans were left out.
 std::vector<Span> Highlight(const Analyzer& analyzer, std::string_view text, std::span<const QueryTerm> terms,
-                            int64_t offset);
+                            int64_t offset, bool* cut = nullptr);
 
 }  // namespace lectern::index

@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "base/file.h"
+#include "base/problem.h"
 #include "index/data_directory.h"
 #include "index/record_queue.h"
 
@@ -126,7 +127,7 @@ class IngestRun {
 };
 
 absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
-  if (options_.memory_bytes < kMinMemory) return InvalidArgument("--memory must be at least ", kMinMemory, " bytes, got ", options_.memory_bytes);
+  if (options_.memory_bytes < kMinMemory) return WithLimit(InvalidArgument("--memory must be at least ", kMinMemory, " bytes, got ", options_.memory_bytes), "index.memory_bytes", kMinMemory, options_.memory_bytes);
   if (options_.num_shards < 1 || options_.shard < 0 || options_.shard >= options_.num_shards) {
     return InvalidArgument("--shard must be i/n with i in 0..n-1, got ", options_.shard, "/", options_.num_shards);
   }
@@ -225,7 +226,8 @@ absl::Status IngestRun::Rejected(Item item) {
   rejects_.Add(item);
   if (options_.on_reject) options_.on_reject(item);
   if (options_.max_rejects >= 0 && report_.rejected > options_.max_rejects) {
-    return ResourceExhausted("more than --max-rejects ", options_.max_rejects, " records were rejected; the last: ", item.file, ":", item.line, ": ", item.reject.reason);
+    return WithLimit(ResourceExhausted("more than --max-rejects ", options_.max_rejects, " records were rejected; the last: ", item.file, ":", item.line, ": ", item.reject.reason),
+                     "--max-rejects", options_.max_rejects, report_.rejected);
   }
   return rejects_.pending_bytes() > (1 << 20) ? rejects_.Flush() : absl::OkStatus();
 }

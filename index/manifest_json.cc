@@ -149,7 +149,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes, std::string_view
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), format);
   if (error != std::errc() || format < 1) return DataLoss(name, " is damaged: no format number");
   if (format > kManifestFormat) {
-    return FailedPrecondition(name, " has manifest format ", format, "; this build reads up to ", kManifestFormat,
+    return NotSupported(name, " has manifest format ", format, "; this build reads up to ", kManifestFormat,
                               ": use a newer lectern");
   }
   rest.remove_prefix(static_cast<size_t>(end - rest.data()));

@@ -5,7 +5,7 @@
 //
 // Shapes:  one JSON object; its first line holds the XXH3 of every byte after that line.
 // Threads: any.
-// Errors:  kDataLoss (checksum, a missing or impossible value), kFailedPrecondition (a newer format, by name).
+// Errors:  kDataLoss (checksum, a missing or impossible value), kUnimplemented (a newer format, by name).
 // Cost:    a manifest has some hundred bytes a segment.
 #pragma once
 

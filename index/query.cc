@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/problem.h"
 #include "index/analyzer-inl.h"
 
 namespace lectern::index {
@@ -53,7 +54,7 @@ class Builder {
     if (phrase.terms.empty()) return InvalidArgument("a phrase must have a word, got '", text, "'");
     phrases_.push_back(std::move(phrase));
     if (static_cast<int64_t>(phrases_.size()) > kMaxQueryPhrases) {
-      return InvalidArgument("a query may have at most ", kMaxQueryPhrases, " phrases and exclusions, got more");
+      return WithLimit(InvalidArgument("a query may have at most ", kMaxQueryPhrases, " phrases and exclusions, got more"), "query", kMaxQueryPhrases, phrases_.size());
     }
     return absl::OkStatus();
   }
@@ -63,7 +64,7 @@ class Builder {
     query.phrases = std::move(phrases_);
     query.plain_text = std::move(plain_text);
     if (static_cast<int64_t>(query.terms.size()) > kMaxQueryTerms) {
-      return InvalidArgument("a query may have at most ", kMaxQueryTerms, " distinct terms, got ", query.terms.size());
+      return WithLimit(InvalidArgument("a query may have at most ", kMaxQueryTerms, " distinct terms, got ", query.terms.size()), "query", kMaxQueryTerms, query.terms.size());
     }
     if (query.terms.empty() && !query.phrases.empty()) {
       return InvalidArgument("a query must ask for a word beside what it leaves out");
@@ -82,7 +83,7 @@ bool IsBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 absl::Status CheckSize(std::string_view text) {
   if (static_cast<int64_t>(text.size()) > kMaxQueryBytes) {
-    return InvalidArgument("a query may have at most ", kMaxQueryBytes, " bytes, got ", text.size());
+    return WithLimit(InvalidArgument("a query may have at most ", kMaxQueryBytes, " bytes, got ", text.size()), "query", kMaxQueryBytes, text.size());
   }
   return absl::OkStatus();
 }

@@ -124,7 +124,7 @@ absl::StatusOr<VectorTable> VectorTable::Open(SegmentFiles& files) {
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) return DataLoss(where, ": is not a file of vectors");
   if (header.version != kVersion) {
-    return FailedPrecondition(where, ": has version ", header.version, ", this program reads ", kVersion);
+    return NotSupported(where, ": has version ", header.version, ", this program reads ", kVersion);
   }
   const int64_t dim = header.dim;
   if (dim < 1 || dim > kMaxDenseDim) return DataLoss(where, ": dim must be in 1..", kMaxDenseDim, ", it is ", dim);
