@@ -7,9 +7,15 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/problem.h"
+#include "index/corpus.h"
 
 namespace lectern::service {
 namespace {
+
+constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxTimeoutMs = 24 * 3600 * 1000;   // a day
+constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 std::string EnvironmentName(std::string_view key) {
   std::string name = "LECTERN__";
@@ -46,8 +52,13 @@ absl::Status CheckValue(const Setting& setting, std::string_view text) {
     case SettingType::kInt: {
       int64_t value = 0;
       const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (error == std::errc() && end == text.data() + text.size() && value >= 0) return absl::OkStatus();
-      return InvalidArgument("must be an integer from 0 up, got '", text, "'");
+      const std::string range = setting.most == INT64_MAX ? internal::Concat("from ", setting.least, " up")
+                                                          : internal::Concat("in ", setting.least, "..", setting.most);
+      const absl::Status wrong = InvalidArgument("must be an integer ", range, ", got '", text, "'");
+      if (end != text.data() + text.size() || error == std::errc::invalid_argument) return wrong;
+      const bool below = text.starts_with('-') || (error == std::errc() && value < setting.least);
+      if (!below && error == std::errc() && value <= setting.most) return absl::OkStatus();
+      return WithLimit(wrong, setting.key, below ? setting.least : setting.most, text);
     }
     case SettingType::kBytes:
       return ParseBytes(text).status();
@@ -85,26 +96,26 @@ bool IsText(SettingType type) { return type == SettingType::kString || type == S
 const std::vector<Setting>& AllSettings() {
   static const std::vector<Setting> kSettings = {
       {"storage.cache_bytes", SettingType::kBytes, "32MiB", "block cache of the document store"},
-      {"index.threads", SettingType::kInt, "0", "threads that index and encode; 0: every core this process may use"},
+      {"index.threads", SettingType::kInt, "0", "threads that index and encode; 0: every core this process may use", 0, kMaxThreads},
       {"index.memory_bytes", SettingType::kBytes, "2GiB", "memory that ingest and index building stay under"},
       {"index.chunk_tokens", SettingType::kInt, "256", "tokens of a chunk, specials included; 0: one chunk a document"},
       {"index.chunk_overlap", SettingType::kInt, "32", "tokens that neighbouring chunks share"},
       {"index.analyzer", SettingType::kString, "en", "analyzer of new collections: en, icu, or a Snowball language"},
       {"index.ann", SettingType::kString, "flat", "vector index that `index build` makes: flat or hnsw"},
       {"models.dir", SettingType::kString, "", "folder of models; empty: $LECTERN_MODELS_DIR, then ~/.cache/lectern/models"},
-      {"models.embed", SettingType::kString, "all-minilm-l6-v2", "sentence encoder: id, file name or path; 'none': BM25 alone"},
+      {"models.embed", SettingType::kString, "all-minilm-l6-v2", "sentence encoder of new collections and of embed: id, file name or path; 'none': BM25 alone"},
       {"models.rerank", SettingType::kString, "", "cross-encoder of --rerank: id or path"},
       {"models.embed_precision", SettingType::kString, "bf16", "bf16 or float32"},
-      {"search.k", SettingType::kInt, "10", "hits of a search"},
+      {"search.k", SettingType::kInt, "10", "hits of a search", 1, index::kMaxTopK},
       {"search.retrievers", SettingType::kString, "auto", "bm25, dense or both, separated by commas; auto: both, where the collection has vectors"},
       {"search.fusion", SettingType::kString, "linear", "rrf, linear or relative"},
-      {"search.rrf_k", SettingType::kInt, "60", "the constant of reciprocal rank fusion"},
-      {"search.timeout_ms", SettingType::kInt, "0", "a search past this returns what it has, and says so; 0: none"},
+      {"search.rrf_k", SettingType::kInt, "60", "the constant of reciprocal rank fusion", 1, index::kMaxRrfK},
+      {"search.timeout_ms", SettingType::kInt, "0", "a search past this returns what it has, and says so; 0: none", 0, kMaxTimeoutMs},
       {"reader.model", SettingType::kString, "qwen2.5-coder-0.5b-instruct-q4_k_m", "language model of ask: id, file name or path"},
       {"reader.chat_template", SettingType::kString, "", "chatml, qwen2, smollm2, llama3, gemma or plain; empty: from the model file"},
-      {"reader.threads", SettingType::kInt, "0", "threads of the reader; 0: every core this process may use"},
-      {"reader.max_context_tokens", SettingType::kInt, "1024", "tokens of packed passages in an answer's prompt"},
-      {"reader.max_tokens", SettingType::kInt, "128", "tokens of an answer at most"},
+      {"reader.threads", SettingType::kInt, "0", "threads of the reader; 0: every core this process may use", 0, kMaxThreads},
+      {"reader.max_context_tokens", SettingType::kInt, "1024", "tokens of packed passages in an answer's prompt", 1, kMaxTokens},
+      {"reader.max_tokens", SettingType::kInt, "128", "tokens of an answer at most", 1, kMaxTokens},
       {"reader.citations", SettingType::kString, "required", "required, preferred or off"},
       {"reader.answer_mode", SettingType::kString, "auto", "auto, span or prose"},
       {"reader.instruction", SettingType::kString, "", "system message in place of the built-in one"},
@@ -122,7 +133,8 @@ absl::StatusOr<Config> Config::Load(const ConfigSources& sources) {
     const Setting* setting = FindSetting(key);
     if (setting == nullptr) return InvalidArgument("unknown setting '", key, "' (", origin, "); `lectern config schema` lists them");
     if (absl::Status status = CheckValue(*setting, value); !status.ok()) {
-      return InvalidArgument(key, " (", origin, ") ", std::string(status.message()));
+      const Problem problem = ProblemOf(status);
+      return WithLimit(InvalidArgument(key, " (", origin, ") ", std::string(status.message())), problem.setting, problem.limit, problem.got);
     }
     config.values_[key] = {std::move(value), origin};
     return absl::OkStatus();
@@ -209,6 +221,9 @@ Json Config::JsonSchema() {
                                {"default", setting.default_value},
                                {"description", setting.help},
                                {"environment", EnvironmentName(setting.key)}};
+    if (setting.type != SettingType::kInt) continue;
+    properties[setting.key]["minimum"] = setting.least;
+    if (setting.most != INT64_MAX) properties[setting.key]["maximum"] = setting.most;
   }
   return {{"type", "object"}, {"additionalProperties", false}, {"properties", properties}};
 }

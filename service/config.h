@@ -6,8 +6,8 @@
 // Shapes:  the environment variable of "reader.model" is LECTERN__READER__MODEL. Order: flags, environment, file,
 //          defaults.
 // Threads: immutable after Load.
-// Errors:  kInvalidArgument names an unknown key, or the key, its origin, the value and what it must be. Asking for a key
-//          that is not in the table is a bug (CHECK).
+// Errors:  kInvalidArgument names an unknown key, or the key, its origin, the value and what it must be (limits also as
+//          base/problem.h has them). Asking for a key that is not in the table is a bug (CHECK).
 // Cost:    one small map.
 #pragma once
 
@@ -29,6 +29,7 @@ struct Setting {
   SettingType type;
   const char* default_value;
   const char* help;
+  int64_t least = 0, most = INT64_MAX;   // of kInt
 };
 
 const std::vector<Setting>& AllSettings();   // in the order they are printed

@@ -107,12 +107,13 @@ absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) 
   ASSIGN_OR_RETURN(const std::string path, models_.Resolve(model));
   ThreadPool& threads = pool();
   absl::MutexLock lock(&mutex_);
-  if (reranker_ == nullptr) {
+  std::unique_ptr<index::CrossEncoder>& reranker = rerankers_[path];
+  if (reranker == nullptr) {
     index::EncoderOptions options;
     options.max_tokens = 512;
-    ASSIGN_OR_RETURN(reranker_, index::CrossEncoder::Open(path, options, threads));
+    ASSIGN_OR_RETURN(reranker, index::CrossEncoder::Open(path, options, threads));
   }
-  return reranker_.get();
+  return reranker.get();
 }
 
 absl::StatusOr<decoder::Reader*> Engine::Reader() {

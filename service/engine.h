@@ -65,7 +65,7 @@ class Engine {
   absl::Mutex mutex_;
   std::unique_ptr<ThreadPool> pool_;
   std::map<std::string, std::unique_ptr<index::Encoder>> encoders_ ABSL_GUARDED_BY(mutex_);   // by path
-  std::unique_ptr<index::CrossEncoder> reranker_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<index::CrossEncoder>> rerankers_ ABSL_GUARDED_BY(mutex_);   // by path
   std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(mutex_);
 };
 

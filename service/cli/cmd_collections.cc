@@ -1,16 +1,20 @@
 // init, collection, document.
 #include <algorithm>
+#include <charconv>
 
 #include "base/file.h"
-#include "service/cli/app.h"
+#include "base/problem.h"
 #include "index/collection.h"
+#include "service/answer/text_units.h"
+#include "service/cli/app.h"
 #include "service/indexing.h"
 
 namespace lectern::cli {
+namespace answer = service::answer;
 namespace {
 
 struct Args {
-  std::string name, target, dir, id, span, cursor, schema_file, durability = "wal";
+  std::string name, target, dir, id, span, offset_unit = "utf8", cursor, schema_file, durability = "wal";
   int64_t limit = 100;
   bool source = false, dry_run = false, remove = false;
 };
@@ -110,16 +114,26 @@ absl::StatusOr<int> Alias(Context& context, const Args& args) {
   return kOk;
 }
 
-absl::StatusOr<index::Span> ParseSpan(const std::string& text, int64_t size) {
-  const size_t colon = text.find(':');
-  char* end_a = nullptr;
-  char* end_b = nullptr;
-  const int64_t begin = std::strtoll(text.c_str(), &end_a, 10);
-  const int64_t end = colon == std::string::npos ? -1 : std::strtoll(text.c_str() + colon + 1, &end_b, 10);
-  if (colon == std::string::npos || end_a != text.c_str() + colon || *end_b != '\0' || begin < 0 || begin > end || end > size) {
-    return InvalidArgument("--span must be BEGIN:END in bytes within 0..", size, ", got '", text, "'");
+// Bytes of BEGIN:END in units of the text; an end inside a character is refused, as half a character is no text.
+absl::StatusOr<index::Span> ParseSpan(const std::string& span, const std::string& text, const std::string& unit_name) {
+  ASSIGN_OR_RETURN(const answer::OffsetUnit unit, answer::ParseOffsetUnit(unit_name));
+  int64_t begin = 0, end = 0;
+  const char* const stop = span.data() + span.size();
+  const auto first = std::from_chars(span.data(), stop, begin);
+  const bool colon = first.ec == std::errc() && first.ptr != stop && *first.ptr == ':';
+  const auto second = colon ? std::from_chars(first.ptr + 1, stop, end) : first;
+  ASSIGN_OR_RETURN(const int64_t size, answer::ConvertOffset(text, static_cast<int64_t>(text.size()), unit));
+  if (!colon || second.ec != std::errc() || second.ptr != stop || begin < 0 || begin > end || end > size) {
+    return InvalidArgument("--span must be BEGIN:END in ", unit == answer::OffsetUnit::kUtf8 ? "bytes" : unit_name + " units", " within 0..", size, ", got '", span, "'");
   }
-  return index::Span{begin, end};
+  index::Span bytes;
+  const auto at = [&](int64_t offset) { return answer::ByteOffset(text, offset, unit); };
+  for (const auto& [offset, byte] : {std::pair(begin, &bytes.begin), std::pair(end, &bytes.end)}) {
+    auto found = at(offset);
+    if (!found.ok()) return Annotate(found.status(), internal::Concat("--span ", span, " in ", unit_name, " units (--offset-unit utf8, codepoint or utf16)"));
+    *byte = *found;
+  }
+  return bytes;
 }
 
 Json FieldJson(const index::FieldValue& value) {
@@ -132,16 +146,17 @@ absl::StatusOr<int> Get(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(const index::StoredDocument stored, store->Get(name, args.id));
   const index::Document& doc = stored.document;
   if (args.source) {
+    if (context.flags.json) return InvalidArgument("--source prints the bytes that came in, whatever they are; --json has no form for them");
     context.terminal->Out(doc.source.empty() ? doc.text : doc.source);
     return kOk;
   }
   std::string text = doc.text;
   if (!args.span.empty()) {
-    ASSIGN_OR_RETURN(const index::Span span, ParseSpan(args.span, static_cast<int64_t>(doc.text.size())));
+    ASSIGN_OR_RETURN(const index::Span span, ParseSpan(args.span, doc.text, args.offset_unit));
     text = doc.text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
   }
   if (!context.flags.json) {
-    context.terminal->Line(text);
+    context.terminal->Line(context.terminal->out_is_terminal() ? Printable(text) : text);   // a file gets every byte
     return kOk;
   }
   Json fields = Json::object();
@@ -150,8 +165,10 @@ absl::StatusOr<int> Get(Context& context, const Args& args) {
     for (const auto& value : values) list.push_back(FieldJson(value));
     fields[field] = list.size() == 1 ? list[0] : list;
   }
-  context.terminal->Json({{"id", doc.id}, {"title", doc.title}, {"uri", doc.uri}, {"text", text}, {"fields", fields}, {"seq", stored.seq},
-                          {"extractor", doc.extractor}, {"source_sha256", doc.source_sha256}, {"offset_unit", "utf8"}});
+  Json out = {{"id", doc.id}, {"title", doc.title}, {"uri", doc.uri}, {"text", text}, {"fields", fields}, {"seq", stored.seq},
+              {"extractor", doc.extractor}, {"source_sha256", doc.source_sha256}};
+  if (!args.span.empty()) out.update({{"span", args.span}, {"offset_unit", args.offset_unit}});
+  context.terminal->Json(out);
   return kOk;
 }
 
@@ -173,7 +190,7 @@ absl::StatusOr<int> Delete(Context& context, const Args& args) {
 }
 
 absl::StatusOr<int> ListDocuments(Context& context, const Args& args) {
-  if (args.limit < 1) return InvalidArgument("--limit must be 1 or more, got ", args.limit);
+  RETURN_IF_ERROR(CheckAtLeast("--limit", args.limit, 1));
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.name));
   ASSIGN_OR_RETURN(const auto store, context.engine->OpenFollower());
   RETURN_IF_ERROR(index::LoadCollection(*store, name).status());
@@ -190,11 +207,14 @@ absl::StatusOr<int> ListDocuments(Context& context, const Args& args) {
     if (context.flags.json) {
       context.terminal->Json({{"id", stored.document.id}, {"title", stored.document.title}, {"bytes", stored.document.text.size()}, {"seq", stored.seq}});
     } else {
-      context.terminal->Line(internal::Concat(stored.document.id, "\t", stored.document.text.size(), " bytes\t", stored.document.title));
+      context.terminal->Line(internal::Concat(PrintableLine(stored.document.id), "\t", stored.document.text.size(), " bytes\t", PrintableLine(stored.document.title)));
     }
     return true;
   }));
-  if (more) context.terminal->Note("more follow: --cursor '" + last + "'");
+  if (more) {
+    context.terminal->Json({{"next_cursor", last}});
+    context.terminal->Warn("more follow: --cursor=" + ShellQuoted(last));
+  }
   return kOk;
 }
 
@@ -234,13 +254,14 @@ void RegisterCollections(Registry& registry) {
     return command;
   };
   CLI::App* get = of_collection("get", "print a document's text", [args](Context& c) { return Get(c, *args); }, true);
-  get->add_option("--span", args->span, "BEGIN:END in bytes of the extracted text: opens a citation");
+  get->add_option("--span", args->span, "BEGIN:END of the extracted text: opens a citation");
+  get->add_option("--offset-unit", args->offset_unit, "of --span: utf8 (bytes), codepoint or utf16")->capture_default_str();
   get->add_flag("--source", args->source, "the source bytes instead of the extracted text");
   CLI::App* remove = of_collection("delete", "remove a document; it is not found again", [args](Context& c) { return Delete(c, *args); }, true);
   remove->add_flag("--dry-run", args->dry_run, "say what would go");
   CLI::App* list = of_collection("list", "documents in order of their ids", [args](Context& c) { return ListDocuments(c, *args); }, false);
   list->add_option("--cursor", args->cursor, "start after this id");
-  list->add_option("--limit", args->limit, "this many at most")->capture_default_str();
+  list->add_option("--limit", args->limit, "this many at most; where more follow, the cursor to go on with is printed last")->capture_default_str();
 }
 
 }  // namespace lectern::cli

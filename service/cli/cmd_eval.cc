@@ -5,6 +5,7 @@
 #include "service/cli/app.h"
 #include "service/cli/cmd_eval_answers.h"
 #include "service/cli/search_flags.h"
+#include "service/cli/tables.h"
 #include "service/eval/stats.h"
 #include "service/eval/trec_io.h"
 
@@ -17,12 +18,6 @@ struct Args {
   bool per_query = false;
   SearchFlags search;
 };
-
-std::string Fixed(double value, int digits) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return text;
-}
 
 Json ScoresJson(const eval::Scores& scores, bool per_query) {
   Json mean = Json::object();
@@ -41,30 +36,6 @@ Json ScoresJson(const eval::Scores& scores, bool per_query) {
   return out;
 }
 
-// Rows of cells as tab-separated text, CSV or a Markdown table; the first row is the head.
-std::string Rows(const std::vector<std::vector<std::string>>& rows, const std::string& format) {
-  const bool markdown = format == "markdown", csv = format == "csv";
-  std::string out;
-  const auto add = [&](const std::vector<std::string>& cells) {
-    if (markdown) out += "| ";
-    for (size_t i = 0; i < cells.size(); ++i) {
-      const bool quote = csv && cells[i].find_first_of(",\"\n") != std::string::npos;
-      std::string cell = cells[i];
-      if (quote) {
-        for (size_t at = 0; (at = cell.find('"', at)) != std::string::npos; at += 2) cell.insert(at, 1, '"');
-        cell = '"' + cell + '"';
-      }
-      out += (i ? (csv ? "," : markdown ? " | " : "\t") : "") + cell;
-    }
-    out += markdown ? " |\n" : "\n";
-  };
-  for (size_t r = 0; r < rows.size(); ++r) {
-    add(rows[r]);
-    if (markdown && r == 0) add(std::vector<std::string>(rows[0].size(), "---"));
-  }
-  return out;
-}
-
 std::string Table(const eval::Scores& scores, const std::string& format, bool per_query) {
   std::vector<std::vector<std::string>> rows = {{"query"}};
   for (const auto& measure : scores.measures) rows[0].push_back(measure.name);
@@ -76,47 +47,54 @@ std::string Table(const eval::Scores& scores, const std::string& format, bool pe
     for (const auto& query : scores.per_query) add(query.query_id, query.values);
   }
   add("all", scores.mean);
-  return Rows(rows, format);
+  return FormatTable(rows, format);
+}
+
+// What is asked of the scores; a mistake in it costs no search.
+struct What {
+  std::vector<eval::Measure> measures;
+  std::vector<FailUnder> fail_under;
+};
+absl::StatusOr<What> ParseWhat(const Args& args) {
+  What what;
+  ASSIGN_OR_RETURN(what.measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(what.fail_under, ParseFailUnder(args.fail_under));
+  for (const FailUnder& rule : what.fail_under) {
+    if (std::none_of(what.measures.begin(), what.measures.end(), [&](const auto& m) { return m.name == rule.measure; })) {
+      return InvalidArgument("--fail-under names ", rule.measure, ", which is not among --measures");
+    }
+  }
+  return what;
 }
 
 // `about`: what else is known of the run, added to the JSON form.
-absl::StatusOr<int> Report(Context& context, const Args& args, const eval::Scores& scores, const Json& about = Json::object()) {
+absl::StatusOr<int> Report(Context& context, const Args& args, const What& what, const eval::Scores& scores, const Json& about = Json::object()) {
   if (context.flags.json || args.format == "json") {
     Json out = ScoresJson(scores, args.per_query);
     out.update(about);
     context.terminal->Line(DumpJson(out));
+  } else {
+    context.terminal->Out(Table(scores, args.format, args.per_query));
   }
-  else context.terminal->Out(Table(scores, args.format, args.per_query));
   context.terminal->Note(internal::Concat(scores.per_query.size(), " judged queries, ", scores.missing_queries,
                                           " of them missing in the run (counted as 0), ", scores.unjudged_queries, " unjudged queries left out"));
-  for (const std::string& rule : args.fail_under) {
-    const size_t equals = rule.find('=');
-    char* end = nullptr;
-    const double least = equals == std::string::npos ? 0 : std::strtod(rule.c_str() + equals + 1, &end);
-    if (end == nullptr || *end != '\0') return InvalidArgument("--fail-under takes MEASURE=NUMBER, got '", rule, "'");
-    bool found = false;
+  return CheckFailUnder(*context.terminal, what.fail_under, [&scores](const std::string& name) -> std::optional<double> {
     for (size_t m = 0; m < scores.measures.size(); ++m) {
-      if (scores.measures[m].name != rule.substr(0, equals)) continue;
-      found = true;
-      if (scores.mean[m] < least) {
-        context.terminal->Warn(internal::Concat(rule.substr(0, equals), " is ", Fixed(scores.mean[m], 4), ", below ", least));
-        return kThresholdNotMet;
-      }
+      if (scores.measures[m].name == name) return scores.mean[m];
     }
-    if (!found) return InvalidArgument("--fail-under names ", rule.substr(0, equals), ", which is not among --measures");
-  }
-  return kOk;
+    return std::nullopt;
+  });
 }
 
 absl::StatusOr<int> Score(Context& context, const Args& args) {
-  ASSIGN_OR_RETURN(const auto measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(const What what, ParseWhat(args));
   ASSIGN_OR_RETURN(const auto qrels, eval::ReadQrels(args.qrels));
   ASSIGN_OR_RETURN(const auto run, eval::ReadRun(args.run));
-  return Report(context, args, eval::Evaluate(qrels, run, measures));
+  return Report(context, args, what, eval::Evaluate(qrels, run, what.measures));
 }
 
 absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
-  ASSIGN_OR_RETURN(const auto measures, eval::ParseMeasures(args.measures));
+  ASSIGN_OR_RETURN(const What what, ParseWhat(args));
   ASSIGN_OR_RETURN(const auto qrels, eval::ReadQrels(args.qrels));
   ASSIGN_OR_RETURN(const auto topics, eval::ReadTopics(args.topics));
   ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
@@ -130,7 +108,7 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
     ASSIGN_OR_RETURN(encoder, context.engine->EncoderOf(*corpus, &why));
   }
   eval::RunMap run;
-  std::vector<std::pair<std::string, std::vector<eval::RunEntry>>> ordered;
+  std::string ordered;   // the run to save
   Progress progress(*context.terminal, "search", static_cast<int64_t>(topics.size()), "topics");
   std::vector<double> took;
   std::map<std::string, int64_t> degraded;
@@ -140,7 +118,6 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
     request.with_text = request.highlight = false;
     request.operators = args.syntax == "operators";
     request.cancel = &InterruptToken();
-    StartQueryClock(context);
     auto searched = SearchAndRerank(context, flags, *corpus, request, encoder);
     if (!searched.ok()) return Annotate(searched.status(), "topic " + topic.id);
     RETURN_IF_ERROR(CheckTimeLeft(context));
@@ -151,15 +128,19 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
     // The rank decides, as search shows it: equal scores keep our order under any scorer.
     for (const index::SearchHit& hit : response.hits) entries.push_back({hit.doc_id, -static_cast<double>(entries.size())});
     run[topic.id] = entries;
-    for (size_t i = 0; i < entries.size(); ++i) entries[i].score = response.hits[i].score;
-    ordered.emplace_back(topic.id, std::move(entries));
+    if (!args.save_run.empty()) {
+      for (size_t i = 0; i < entries.size(); ++i) entries[i].score = response.hits[i].score;
+      auto lines = eval::FormatRun({{topic.id, std::move(entries)}}, eval::RunFormat::kTrec, args.tag);
+      if (!lines.ok()) return Annotate(lines.status(), "--save-run, topic " + topic.id);
+      ordered += *lines;
+    }
     progress.Update(static_cast<int64_t>(took.size()));
   }
   if (took.empty()) return InvalidArgument("no topic of ", args.topics, " is judged in ", args.qrels, ": the ids of the two do not meet");
   if (!args.save_run.empty()) {
-    RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.save_run, eval::FormatRun(ordered, eval::RunFormat::kTrec, args.tag)));
+    RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.save_run, ordered));
+    RETURN_IF_ERROR(WriteRunMeta(context, *corpus, args.save_run, flags, args.tag, args.topics));
   }
-  if (!args.save_run.empty()) RETURN_IF_ERROR(WriteRunMeta(context, *corpus, args.save_run, flags, args.tag, args.topics));
   Json cut_short = Json::object();
   for (const auto& [reason, count] : degraded) {
     cut_short[reason] = count;
@@ -167,7 +148,7 @@ absl::StatusOr<int> SearchAndScore(Context& context, const Args& args) {
   }
   context.terminal->Note(LatencyLine(took));
   const Latency latency = LatencyOf(took);
-  return Report(context, args, eval::Evaluate(qrels, run, measures),
+  return Report(context, args, what, eval::Evaluate(qrels, run, what.measures),
                 {{"engine", {{"version", context.version}}}, {"generation", corpus->generation()}, {"documents", corpus->num_documents()},
                  {"chunks", corpus->num_chunks()}, {"degraded", cut_short},
                  {"latency_ms", {{"median", latency.median}, {"p95", latency.p95}, {"p99", latency.p99}, {"max", latency.longest}}}});
@@ -211,15 +192,19 @@ absl::StatusOr<int> Compare(Context& context, const Args& args) {
                      "[" + Fixed(row.d.difference.low, 4) + ", " + Fixed(row.d.difference.high, 4) + "]", Fixed(row.d.p, 4), Fixed(adjusted[i], 4),
                      internal::Concat(row.d.wins, "/", row.d.losses, "/", row.d.ties)});
   }
-  if (!json) context.terminal->Out(Rows(table, args.format));
+  if (!json) context.terminal->Out(FormatTable(table, args.format));
   return kOk;
 }
 
-void AddScoreFlags(CLI::App* command, Args& args) {
-  command->add_option("--qrels", args.qrels, "judgements: TREC, BEIR or MS MARCO; gz or - allowed")->required();
+void AddMeasureFlags(CLI::App* command, Args& args) {
+  command->add_option("--qrels", args.qrels, "judgements: TREC, BEIR or MS MARCO; gz, zst, xz or - allowed")->required();
   command->add_option("--measures", args.measures, "AP nDCG@k RR@k P@k R@k Success@k Rprec Bpref RBP(p=0.8) ERR@k Judged@k")->capture_default_str();
-  command->add_flag("--per-query", args.per_query, "a row a query");
   command->add_option("--format", args.format, "text, json, csv or markdown")->check(CLI::IsMember({"text", "json", "csv", "markdown"}));
+}
+
+void AddScoreFlags(CLI::App* command, Args& args) {
+  AddMeasureFlags(command, args);
+  command->add_flag("--per-query", args.per_query, "a row a query");
   command->add_option("--fail-under", args.fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
 }
 
@@ -229,7 +214,7 @@ void RegisterEval(Registry& registry) {
   auto args = std::make_shared<Args>();
   CLI::App* eval = registry.Add("eval", "measure search and answers", nullptr);
   CLI::App* score = registry.Add("score", "score a run file", [args](Context& c) { return Score(c, *args); }, eval);
-  score->add_option("--run", args->run, "TREC or MS MARCO run; gz or - allowed")->required();
+  score->add_option("--run", args->run, "TREC or MS MARCO run; gz, zst, xz or - allowed")->required();
   AddScoreFlags(score, *args);
   CLI::App* search = registry.Add("search", "search every judged topic and score the result", [args](Context& c) { return SearchAndScore(c, *args); }, eval);
   search->add_option("COLLECTION", args->collection, "collection or alias")->required();
@@ -241,7 +226,7 @@ void RegisterEval(Registry& registry) {
   AddSearchFlags(search, args->search);
   CLI::App* compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
   compare->add_option("RUNS", args->runs, "baseline first")->required();
-  AddScoreFlags(compare, *args);
+  AddMeasureFlags(compare, *args);
 
   RegisterEvalAnswers(registry, eval);
   RegisterEvalCitations(registry, eval);

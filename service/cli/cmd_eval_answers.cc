@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/problem.h"
 #include "service/cli/answering.h"
 #include "service/eval/answer_report.h"
 
@@ -166,10 +167,9 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
       return answerer.Answer(request);
     }();
     if (!result.ok()) {
-      if (Interrupted()) {
-        context.terminal->Warn(internal::Concat("stopped after ", done - 1, " of ", questions.size(), " questions; the same command with --out ", path, " --resume goes on"));
-      }
-      return Annotate(result.status(), internal::Concat("question ", question.id));
+      const absl::Status status = Annotate(result.status(), internal::Concat("question ", question.id));
+      if (!WasStopped(status)) return status;
+      return Resumable(status, internal::Concat("stopped after ", done - 1, " of ", questions.size(), " questions; the same command with --out ", ShellQuoted(path), " --resume goes on"));
     }
     const double took_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     RETURN_IF_ERROR(out.Write(RecordJson(question, *result, took_ms)));
@@ -310,7 +310,6 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(const std::vector<eval::EvalQuestion> questions, DrawQuestions(args));
   if (!args.predictions.empty()) return Report(context, args, questions, args.predictions);
   absl::StatusOr<std::string> path = ReadAll(context, args, questions);
-  if (!path.ok() && Interrupted()) return kCancelledResumable;
   RETURN_IF_ERROR(path.status());
   return Report(context, args, questions, *path);
 }

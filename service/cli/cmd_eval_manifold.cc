@@ -1,8 +1,8 @@
 // eval manifold: the published tables, the simulation, and real collections with noise added.
-#include <cstdio>
-
+#include "base/problem.h"
 #include "index/chunker.h"
 #include "service/cli/app.h"
+#include "service/cli/tables.h"
 #include "service/eval/manifold/collection.h"
 #include "service/eval/manifold/simulation.h"
 #include "service/eval/manifold/synthetic.h"
@@ -18,12 +18,6 @@ struct Args {
   uint64_t seed = 1;
   bool dense = false;
 };
-
-std::string Fixed(double value, int digits) {
-  char text[40];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return text;
-}
 
 absl::StatusOr<int> Synthetic(Context& context, const Args& args) {
   eval::SyntheticOptions options{.trials = args.trials, .first_seed = args.seed, .dense = args.dense, .plots = args.plots};
@@ -77,6 +71,7 @@ absl::StatusOr<int> Collection(Context& context, const Args& args) {
     options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
     ASSIGN_OR_RETURN(const eval::CollectionCell cell, eval::MeasureCell(data, noise, options, *cache, context.engine->pool(), &InterruptToken()));
     if (args.embed_only) {
+      context.terminal->Json({{"noise", label}, {"new_texts", cache->encoded()}});
       context.terminal->Note(internal::Concat(label, ": embedded, ", cache->encoded(), " new texts so far"));
       continue;
     }
@@ -104,7 +99,8 @@ absl::StatusOr<int> Collection(Context& context, const Args& args) {
 absl::StatusOr<int> Run(Context& context, const Args& args) {
   const int asked = args.synthetic + args.simulation + !args.collection.empty();
   if (asked != 1) return InvalidArgument("eval manifold takes one of --synthetic, --simulation and --collection NAME");
-  if (args.trials < 1 || args.seeds < 1) return InvalidArgument("--trials and --seeds must be 1 or more");
+  RETURN_IF_ERROR(CheckAtLeast("--trials", args.trials, 1));
+  RETURN_IF_ERROR(CheckAtLeast("--seeds", args.seeds, 1));
   if (args.synthetic) return Synthetic(context, args);
   if (args.simulation) return Simulation(context, args);
   if (args.topics.empty() || args.qrels.empty()) return InvalidArgument("--collection needs --topics and --qrels");

@@ -1,6 +1,7 @@
 // ingest and index.
 #include <algorithm>
 
+#include "base/problem.h"
 #include "index/ingest.h"
 #include "service/cli/app.h"
 #include "service/indexing.h"
@@ -56,15 +57,6 @@ absl::Status ParseShard(const std::string& text, index::IngestOptions& options) 
   options.shard = i;
   options.num_shards = n;
   return absl::OkStatus();
-}
-
-// Stopped by a signal or by --timeout, with something left to go on with.
-bool WasStopped(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kCancelled || status.code() == absl::StatusCode::kDeadlineExceeded;
-}
-int Resumable(const Terminal& terminal, const absl::Status& status, std::string_view how) {
-  terminal.Warn(how);
-  return terminal.Fail(status, kCancelledResumable);
 }
 
 absl::StatusOr<index::IngestOptions> OptionsOf(const Context& context, const Args& args) {
@@ -171,7 +163,7 @@ absl::StatusOr<int> Ingest(Context& context, const Args& given) {
   }
   if (new_collection && index::LoadCollection(*writer.store, args.collection).ok()) terminal.Note("made the collection " + args.collection);
   if (WasStopped(report.status())) {
-    return Resumable(terminal, report.status(), "stopped; what was committed stays. Go on with the same command and --resume");
+    return Resumable(report.status(), "stopped; what was committed stays. Go on with the same command and --resume");
   }
   RETURN_IF_ERROR(report.status());
   TellIngest(terminal, *report, args, options.rejects_path);
@@ -179,7 +171,7 @@ absl::StatusOr<int> Ingest(Context& context, const Args& given) {
     Progress progress(terminal, "index", 0);
     auto indexed = service::UpdateIndexNow(*context.engine, writer, args.collection, Hooks(terminal, progress));
     if (WasStopped(indexed.status())) {
-      return Resumable(terminal, indexed.status(), internal::Concat("stopped; every document is stored. `lectern index update ", args.collection, "` makes them searchable"));
+      return Resumable(indexed.status(), internal::Concat("stopped; every document is stored. `lectern index update ", args.collection, "` makes them searchable"));
     }
     RETURN_IF_ERROR(indexed.status());
     Tell(terminal, *indexed, "indexed");
@@ -200,7 +192,7 @@ absl::StatusOr<int> Build(Context& context, const Args& args, bool everything) {
   const auto report = everything ? service::BuildIndexNow(*context.engine, writer, name, args.ann, hooks)
                                  : service::UpdateIndexNow(*context.engine, writer, name, hooks);
   if (WasStopped(report.status())) {
-    return Resumable(*context.terminal, report.status(), "stopped; the published generation stays as it was. Run the same command again");
+    return Resumable(report.status(), "stopped; the published generation stays as it was. Run the same command again");
   }
   RETURN_IF_ERROR(report.status());
   Tell(*context.terminal, *report, everything ? "built" : "indexed");
@@ -281,7 +273,7 @@ void RegisterIngest(Registry& registry) {
   registry.Setting(ingest, "--chunk-tokens", "index.chunk_tokens", "of a new collection: tokens of a chunk; 0: one chunk a document");
   registry.Setting(ingest, "--chunk-overlap", "index.chunk_overlap", "of a new collection: tokens that neighbours share");
   registry.Setting(ingest, "--analyzer", "index.analyzer", "of a new collection");
-  registry.Setting(ingest, "--embed-model", "models.embed", "sentence encoder, or none");
+  registry.Setting(ingest, "--embed-model", "models.embed", "of a new collection: sentence encoder, or none");
   registry.Setting(ingest, "--memory", "index.memory_bytes", "memory to stay under: 2GiB");
   ingest->add_flag("--no-index", args->no_index, "store only; `lectern index update` makes it searchable");
   ingest->add_option("--on-conflict", args->on_conflict, "replace, skip or fail where an id is there with other content")->capture_default_str();
@@ -301,7 +293,7 @@ void RegisterIngest(Registry& registry) {
     command->add_option("--only", args->only, "parts to build; this build makes all of them, always")->group("");
     command->add_option("--device", args->device, "where to index: cpu")->capture_default_str();
     registry.Setting(command, "--memory", "index.memory_bytes", "memory to stay under: 4GiB");
-    registry.Setting(command, "--threads", "index.threads", "threads; 0: every core");
+    registry.Setting(command, "--threads", "index.threads", "threads, 1..1024; 0: every core this process may use");
   };
   CLI::App* build = sub("build", "fold everything into one generation of one segment", [args](Context& c) { return Build(c, *args, true); });
   build->add_option("--ann", args->ann, "flat or hnsw");

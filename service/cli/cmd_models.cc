@@ -1,18 +1,22 @@
 // model, embed, rerank.
+#include <algorithm>
 #include <cstring>
-#include <iostream>
+#include <optional>
 
 #include "base/file.h"
+#include "base/problem.h"
+#include "index/readers/byte_source.h"
 #include "service/cli/app.h"
 
 namespace lectern::cli {
 namespace {
 
 struct ModelArgs { std::string name, id, sha256; };
-struct EmbedArgs { std::string model, out = "jsonl", query; int64_t batch_tokens = 65536, top_n = 0; bool cut = false; };
+struct EmbedArgs { std::string model, out = "jsonl", query; int64_t batch_tokens = 65536; std::optional<int64_t> top_n; bool cut = false; };
 
 constexpr int64_t kMaxBatchTokens = int64_t{1} << 24;
 constexpr int64_t kBytesPerToken = 4;   // about, in English
+constexpr int64_t kMaxLineBytes = int64_t{64} << 20;
 
 std::string Row(const service::ModelRecord& r) {
   return r.id + "\t" + r.kind + "\t" + r.architecture + "\t" + service::FormatBytes(r.bytes) + "\t" +
@@ -29,14 +33,18 @@ absl::StatusOr<int> Show(Context& context, const absl::StatusOr<service::ModelRe
 }
 
 // The next lines of stdin, until they hold about `bytes`; empty at its end.
-std::vector<std::string> ReadLines(size_t bytes) {
+absl::StatusOr<std::vector<std::string>> ReadLines(index::ByteSource& source, size_t bytes) {
   std::vector<std::string> lines;
-  size_t held = 0;
-  for (std::string line; held < bytes && std::getline(std::cin, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    held += line.size() + 1;
-    lines.push_back(std::move(line));
+  index::ByteSource::Line line;
+  for (size_t held = 0; held < bytes && source.ReadLine(kMaxLineBytes, &line);) {
+    if (line.too_long) {
+      return WithLimit(InvalidArgument("line ", line.number, " has ", line.length, " bytes; a line may have ", kMaxLineBytes), "line", kMaxLineBytes, line.length);
+    }
+    if (!line.text.empty() && line.text.back() == '\r') line.text.pop_back();
+    held += line.text.size() + 1;
+    lines.push_back(std::move(line.text));
   }
+  RETURN_IF_ERROR(source.status());
   return lines;
 }
 
@@ -56,17 +64,16 @@ absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
   if (args.out != "npy" && args.out != "fbin" && args.out != "jsonl") {
     return InvalidArgument("--out must be npy, fbin or jsonl, got '", args.out, "'");
   }
-  if (args.batch_tokens < 1 || args.batch_tokens > kMaxBatchTokens) {
-    return InvalidArgument("--batch-tokens must be in 1..", kMaxBatchTokens, ", got ", args.batch_tokens);
-  }
+  RETURN_IF_ERROR(CheckRange("--batch-tokens", args.batch_tokens, 1, kMaxBatchTokens));
   std::string why;
   ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->EncoderNamed("", &why));
   if (encoder == nullptr) return FailedPrecondition(why);
   const int64_t dim = encoder->dim();
   int64_t rows = 0, cut = 0;
   std::string bytes;   // of npy and fbin
+  ASSIGN_OR_RETURN(const auto source, index::ByteSource::Open("-", &InterruptToken()));
   for (;;) {
-    const std::vector<std::string> lines = ReadLines(static_cast<size_t>(args.batch_tokens * kBytesPerToken));
+    ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadLines(*source, static_cast<size_t>(args.batch_tokens * kBytesPerToken)));
     if (lines.empty()) break;
     const std::vector<std::string_view> texts(lines.begin(), lines.end());
     index::EncodeStats stats;
@@ -98,9 +105,10 @@ absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
 absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
   const std::string model = args.model.empty() ? context.config().String("models.rerank") : args.model;
   if (model.empty()) return FailedPrecondition("no cross-encoder: give --model, or set models.rerank");
-  if (args.top_n < 0) return InvalidArgument("--top-n must be 1 or more, got ", args.top_n);
+  if (args.top_n.has_value()) RETURN_IF_ERROR(CheckAtLeast("--top-n", *args.top_n, 1));
   ASSIGN_OR_RETURN(index::CrossEncoder * encoder, context.engine->Reranker(model));
-  const std::vector<std::string> lines = ReadLines(~size_t{0});
+  ASSIGN_OR_RETURN(const auto source, index::ByteSource::Open("-", &InterruptToken()));
+  ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadLines(*source, ~size_t{0}));
   const std::vector<std::string_view> texts(lines.begin(), lines.end());
   index::EncodeStats stats;
   ASSIGN_OR_RETURN(const std::vector<float> scores, encoder->Score(args.query, texts, &stats, &InterruptToken()));
@@ -108,7 +116,7 @@ absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
   std::vector<size_t> order(scores.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
-  if (args.top_n > 0 && order.size() > static_cast<size_t>(args.top_n)) order.resize(static_cast<size_t>(args.top_n));
+  order.resize(std::min(order.size(), static_cast<size_t>(args.top_n.value_or(INT64_MAX))));
   for (size_t i : order) {
     if (context.flags.json) context.terminal->Json({{"index", i}, {"relevance_score", scores[i]}});
     else context.terminal->Line(internal::Concat(scores[i], "\t", i, "\t", lines[i]));

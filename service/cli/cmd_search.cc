@@ -16,9 +16,13 @@ struct Args {
   SearchFlags search;
 };
 
-// A chunk's text on one line with the matched words bold.
+// A chunk's text on one line with the matched words bold, no control character left in it.
 std::string Highlighted(const Terminal& terminal, const index::SearchHit& hit, size_t width) {
-  std::string out;
+  std::string out, plain;   // plain: what follows out and is not cleaned yet
+  const auto flush = [&] {
+    out += PrintableLine(plain);
+    plain.clear();
+  };
   const int64_t begin = hit.span.begin;
   // The window starts a little before the first match.
   int64_t from = 0;
@@ -31,7 +35,8 @@ std::string Highlighted(const Terminal& terminal, const index::SearchHit& hit, s
   while (at < hit.text.size() && used < width) {
     if (next < hit.highlights.size() && static_cast<int64_t>(at) == hit.highlights[next].begin - begin) {
       const size_t length = static_cast<size_t>(hit.highlights[next].end - hit.highlights[next].begin);
-      out += terminal.Bold(hit.text.substr(at, length));
+      flush();
+      out += terminal.Bold(PrintableLine(hit.text.substr(at, length)));
       at += length;
       used += length;
       ++next;
@@ -39,13 +44,15 @@ std::string Highlighted(const Terminal& terminal, const index::SearchHit& hit, s
     }
     const char c = hit.text[at++];
     if (c == '\n' || c == '\t' || c == ' ') {
-      if (!out.empty() && out.back() != ' ') out += ' ';
+      const std::string& before = plain.empty() ? out : plain;
+      if (!before.empty() && before.back() != ' ') plain += ' ';
     } else {
-      out += c;
+      plain += c;
     }
     if ((static_cast<unsigned char>(c) & 0xc0) != 0x80) ++used;
   }
-  while (at < hit.text.size() && (static_cast<unsigned char>(hit.text[at]) & 0xc0) == 0x80) out += hit.text[at++];
+  while (at < hit.text.size() && (static_cast<unsigned char>(hit.text[at]) & 0xc0) == 0x80) plain += hit.text[at++];
+  flush();
   if (at < hit.text.size()) out += " …";
   return out;
 }
@@ -96,8 +103,8 @@ void PrintExplanation(const Terminal& terminal, const Json& explanation) {
 void Print(const Terminal& terminal, const index::SearchResponse& response, bool explain) {
   for (const index::SearchHit& hit : response.hits) {
     std::string head = internal::Concat(hit.rank, ". ");
-    head += terminal.Bold(hit.title.empty() ? hit.doc_id : hit.title);
-    std::string where = internal::Concat("  ", hit.chunk_id, "  ", hit.score);
+    head += terminal.Bold(PrintableLine(hit.title.empty() ? hit.doc_id : hit.title));
+    std::string where = internal::Concat("  ", PrintableLine(hit.chunk_id), "  ", hit.score);
     for (const index::RetrieverScore& source : hit.sources) {
       where += "  " + source.retriever + (source.rank == 0 ? std::string(" -") : internal::Concat(" ", source.rank));
     }
@@ -113,7 +120,8 @@ absl::StatusOr<int> RunTopics(Context& context, const Args& args, const index::C
   const bool run_to_stdout = args.run.empty() || args.run == "-";
   if (context.flags.json && args.run == "-") return InvalidArgument("--json and --run - both print on stdout; give --run a file");
   ASSIGN_OR_RETURN(const auto topics, eval::ReadTopics(args.topics));
-  std::vector<std::pair<std::string, std::vector<eval::RunEntry>>> run;
+  const bool want_run = !(run_to_stdout && context.flags.json);
+  std::string run;   // in the format of a run: an id that it cannot hold ends the command at its topic
   std::map<std::string, int64_t> degraded;
   std::vector<double> took;
   {
@@ -124,7 +132,6 @@ absl::StatusOr<int> RunTopics(Context& context, const Args& args, const index::C
       made->operators = args.syntax == "operators";
       made->with_text = made->highlight = false;
       made->cancel = &InterruptToken();
-      StartQueryClock(context);
       auto found = SearchAndRerank(context, args.search, corpus, *made, encoder);
       if (!found.ok()) return Annotate(found.status(), "topic " + topic.id);
       RETURN_IF_ERROR(CheckTimeLeft(context));
@@ -135,18 +142,21 @@ absl::StatusOr<int> RunTopics(Context& context, const Args& args, const index::C
         line["query_id"] = topic.id;
         terminal.Json(line);
       }
-      std::vector<eval::RunEntry> entries;
-      for (const index::SearchHit& hit : found->hits) entries.push_back({hit.doc_id, hit.score});
-      run.emplace_back(topic.id, std::move(entries));
-      progress.Update(static_cast<int64_t>(run.size()));
+      if (want_run) {
+        std::vector<eval::RunEntry> entries;
+        for (const index::SearchHit& hit : found->hits) entries.push_back({hit.doc_id, hit.score});
+        auto lines = eval::FormatRun({{topic.id, std::move(entries)}}, eval::RunFormat::kTrec, args.tag);
+        if (!lines.ok()) return Annotate(lines.status(), internal::Concat("topic ", topic.id, " (--json without --run prints what a run cannot hold)"));
+        run += *lines;
+      }
+      progress.Update(static_cast<int64_t>(took.size()));
     }
   }
-  if (!(run_to_stdout && context.flags.json)) {
-    const std::string text = eval::FormatRun(run, eval::RunFormat::kTrec, args.tag);
+  if (want_run) {
     if (run_to_stdout) {
-      terminal.Out(text);
+      terminal.Out(run);
     } else {
-      RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.run, text));
+      RETURN_IF_ERROR(WriteFileAtomically(FileSystem::Posix(), args.run, run));
       RETURN_IF_ERROR(WriteRunMeta(context, corpus, args.run, args.search, args.tag, args.topics));
     }
   }
@@ -161,7 +171,7 @@ absl::StatusOr<int> Search(Context& context, const Args& args) {
   if (args.topics.empty() && !args.run.empty()) return InvalidArgument("--run writes the run of --topics FILE; one query prints its hits");
   std::string query = args.query;
   if (query == "-") {
-    ASSIGN_OR_RETURN(query, eval::ReadMaybeGzip("-"));
+    ASSIGN_OR_RETURN(query, eval::ReadUnpacked("-", &InterruptToken()));
   }
   ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(args.search, context.config(), query));
   ASSIGN_OR_RETURN(const auto corpus, context.engine->OpenCorpus(args.collection));
@@ -173,7 +183,6 @@ absl::StatusOr<int> Search(Context& context, const Args& args) {
   if (!args.topics.empty()) return RunTopics(context, args, *corpus, encoder, why);
   request.operators = args.syntax != "words";
   request.cancel = &InterruptToken();
-  StartQueryClock(context);
   ASSIGN_OR_RETURN(index::SearchResponse response, SearchAndRerank(context, args.search, *corpus, request, encoder));
   const std::optional<int64_t> behind = ChangesBehind(*context.engine, args.collection, *corpus);
   if (context.flags.json) context.terminal->Json(SearchResponseJson(context, *corpus, response, behind));
@@ -196,7 +205,7 @@ void RegisterSearch(Registry& registry) {
   CLI::App* search = registry.Add("search", "find documents", [args](Context& c) { return Search(c, *args); });
   search->add_option("COLLECTION", args->collection, "collection or alias")->required();
   search->add_option("QUERY", args->query, "a bag of words; \"phrase\" and -term are understood; - reads it from stdin");
-  search->add_option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text; gz or -): a TREC run, or with --json a response a line");
+  search->add_option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text; gz, zst, xz or -): a TREC run, or with --json a response a line");
   search->add_option("--run", args->run, "where the TREC run goes, with FILE.meta.json beside it; default stdout");
   search->add_option("--syntax", args->syntax, "operators: \"phrase\" and -term (default of QUERY); words: they are punctuation (default of --topics)")
       ->check(CLI::IsMember({"operators", "words"}));

@@ -6,6 +6,7 @@
 
 #include <clocale>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/cpu_target.h"
 #include "base/file.h"
@@ -30,15 +31,17 @@ std::vector<Check> RunChecks(Context& context) {
   getrlimit(RLIMIT_NOFILE, &files);
   checks.push_back({"open files", files.rlim_cur >= 1024, internal::Concat("limit ", files.rlim_cur, files.rlim_cur >= 1024 ? "" : ", 1024 are wanted")});
 
+  // The disk of the nearest folder that exists: the data directory may not be made yet.
+  std::error_code error;
+  std::filesystem::path at = std::filesystem::absolute(engine.data_dir(), error);
+  while (at.has_relative_path() && !std::filesystem::exists(at, error)) at = at.parent_path();
   struct statvfs disk{};
-  std::string at = engine.data_dir();
-  while (!at.empty() && statvfs(at.c_str(), &disk) != 0) {
-    const size_t slash = at.find_last_of('/');
-    at = slash == std::string::npos ? "." : at.substr(0, slash);
-    if (at == "." && statvfs(".", &disk) == 0) break;
+  if (statvfs(at.c_str(), &disk) != 0) {
+    checks.push_back({"disk", false, "cannot ask for the free space of " + at.string()});
+  } else {
+    const int64_t free_bytes = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
+    checks.push_back({"disk", free_bytes > (int64_t{1} << 30), service::FormatBytes(free_bytes) + " free for " + engine.data_dir()});
   }
-  const int64_t free_bytes = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
-  checks.push_back({"disk", free_bytes > (int64_t{1} << 30), service::FormatBytes(free_bytes) + " free for " + engine.data_dir()});
   const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   const int64_t budget = context.config().Int("index.memory_bytes");
   checks.push_back({"memory", budget <= memory / 2, internal::Concat("ingest and index building stay under ", service::FormatBytes(budget), " (index.memory_bytes) of ",

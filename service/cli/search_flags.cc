@@ -8,13 +8,14 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/problem.h"
 #include "index/bm25.h"
 #include "index/chunker.h"
 
 namespace lectern::cli {
 namespace {
 
-constexpr int64_t kDefaultRerankDepth = 50;
+constexpr int64_t kDefaultRerankDepth = 50, kMaxRerankDepth = 1000;
 
 std::vector<std::string> SplitComma(const std::string& text) {
   std::vector<std::string> parts;
@@ -65,6 +66,14 @@ absl::StatusOr<std::map<std::string, double>> ParseWeights(const std::string& te
   return weights;
 }
 
+absl::StatusOr<index::Filter> ParseFilter(const std::string& text) {
+  const size_t first = text.find_first_not_of(" \t\n");
+  if (first == std::string::npos || text[first] != '{') return index::Filter::Parse(text);
+  auto json = ParseJson(text);
+  if (!json.ok()) return Annotate(json.status(), "--filter");
+  return index::Filter::FromJson(*json);
+}
+
 absl::StatusOr<index::FusionMethod> ParseFusion(const std::string& name, const char* where) {
   if (name == "rrf") return index::FusionMethod::kRrf;
   if (name == "linear") return index::FusionMethod::kLinear;
@@ -78,27 +87,17 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
   index::SearchRequest request;
   request.query = query;
   request.k = flags.k_flag.value_or(flags.k >= 0 ? flags.k : config.Int("search.k"));
-  if (request.k < 1 || request.k > index::kMaxTopK) {
-    return InvalidArgument("k must be in 1..", index::kMaxTopK, ", got ", request.k);
-  }
-  if (flags.offset < 0 || flags.offset > index::kMaxTopK) {
-    return InvalidArgument("--offset must be in 0..", index::kMaxTopK, ", got ", flags.offset);
-  }
+  RETURN_IF_ERROR(CheckRange("k", request.k, 1, index::kMaxTopK, "search.k"));
+  RETURN_IF_ERROR(CheckRange("--offset", flags.offset, 0, index::kMaxTopK));
   request.offset = flags.offset;
   request.explain = flags.explain;
   request.group_by_document = !flags.chunks;
   if (flags.rerank_depth.has_value()) {
     if (flags.rerank.empty()) return InvalidArgument("--rerank-depth without --rerank MODEL has nothing to score");
-    if (*flags.rerank_depth < 1 || *flags.rerank_depth > 1000) {
-      return InvalidArgument("--rerank-depth must be in 1..1000, got ", *flags.rerank_depth);
-    }
+    RETURN_IF_ERROR(CheckRange("--rerank-depth", *flags.rerank_depth, 1, kMaxRerankDepth));
   }
-  if (flags.candidates.has_value() && (*flags.candidates < 1 || *flags.candidates > index::kMaxTopK)) {
-    return InvalidArgument("--candidates must be in 1..", index::kMaxTopK, ", got ", *flags.candidates);
-  }
-  if (flags.ef.has_value() && (*flags.ef < 1 || *flags.ef > index::kMaxTopK)) {
-    return InvalidArgument("--ef must be in 1..", index::kMaxTopK, ", got ", *flags.ef);
-  }
+  if (flags.candidates.has_value()) RETURN_IF_ERROR(CheckRange("--candidates", *flags.candidates, 1, index::kMaxTopK));
+  if (flags.ef.has_value()) RETURN_IF_ERROR(CheckRange("--ef", *flags.ef, 1, index::kMaxTopK));
   ASSIGN_OR_RETURN(const auto weights, ParseWeights(flags.weights));
 
   const std::string wanted = flags.retrievers.empty() ? config.String("search.retrievers") : flags.retrievers;
@@ -130,27 +129,53 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
   }
   if (flags.rrf_k.has_value() && request.fusion != index::FusionMethod::kRrf) return InvalidArgument("--rrf-k is of --fusion rrf, the fusion is ", index::FusionMethodName(*request.fusion));
   const int64_t rrf_k = flags.rrf_k.value_or(config.Int("search.rrf_k"));
-  if (rrf_k < 1 || rrf_k > index::kMaxRrfK) return InvalidArgument("rrf_k must be in 1..", index::kMaxRrfK, ", got ", rrf_k);
+  RETURN_IF_ERROR(CheckRange("rrf_k", rrf_k, 1, index::kMaxRrfK, "search.rrf_k"));
   request.rrf_k = static_cast<int>(rrf_k);
   if (!flags.filter.empty()) {
-    if (flags.filter[flags.filter.find_first_not_of(" \t\n") == std::string::npos ? 0 : flags.filter.find_first_not_of(" \t\n")] == '{') {
-      auto json = ParseJson(flags.filter);
-      if (!json.ok()) return Annotate(json.status(), "--filter");
-      ASSIGN_OR_RETURN(request.filter, index::Filter::FromJson(*json));
-    } else {
-      ASSIGN_OR_RETURN(request.filter, index::Filter::Parse(flags.filter));
-    }
+    auto filter = ParseFilter(flags.filter);
+    if (!filter.ok()) return WithCode(filter.status(), "bad-filter");
+    request.filter = *std::move(filter);
   }
   return request;
 }
 
-void StartQueryClock(const Context& context) {
-  const int64_t limit = context.config().Int("search.timeout_ms");
-  if (limit == 0) return;
-  auto end = CancelToken::Clock::now() + std::chrono::milliseconds(limit);
-  if (context.deadline.has_value()) end = std::min(end, *context.deadline);
-  InterruptToken().SetDeadline(end);
+namespace {
+
+// The time that search.timeout_ms allows from here on, within --timeout; afterwards only --timeout counts again.
+class QueryClock {
+ public:
+  explicit QueryClock(const Context& context) : deadline_(context.deadline) {
+    const int64_t limit = context.config().Int("search.timeout_ms");
+    if (limit == 0) return;
+    const auto end = CancelToken::Clock::now() + std::chrono::milliseconds(limit);
+    InterruptToken().SetDeadline(deadline_.has_value() ? std::min(end, *deadline_) : end);
+  }
+  ~QueryClock() { InterruptToken().SetDeadline(deadline_.value_or(CancelToken::Clock::time_point{})); }
+  QueryClock(const QueryClock&) = delete;
+  QueryClock& operator=(const QueryClock&) = delete;
+
+ private:
+  std::optional<CancelToken::Clock::time_point> deadline_;
+};
+
+// Orders the best `depth` hits by the cross-encoder's scores; what it did not see stays behind, in its own order.
+void OrderByScores(const std::vector<float>& scores, std::vector<index::SearchHit>& hits) {
+  for (size_t i = 0; i < scores.size(); ++i) {
+    hits[i].sources.push_back({"rerank", 0, scores[i]});
+    hits[i].score = scores[i];
+  }
+  std::stable_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(scores.size()), [](const auto& x, const auto& y) {
+    return x.score != y.score ? x.score > y.score : x.doc_id < y.doc_id;
+  });
+  for (size_t i = 0; i < hits.size(); ++i) {
+    hits[i].rank = static_cast<int64_t>(i) + 1;
+    for (auto& source : hits[i].sources) {
+      if (source.retriever == "rerank") source.rank = hits[i].rank;
+    }
+  }
 }
+
+}  // namespace
 
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus) {
   if (!corpus.has_vectors()) return false;
@@ -161,8 +186,12 @@ bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corp
 
 absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const SearchFlags& flags, const index::Corpus& corpus,
                                                       const index::SearchRequest& request, index::Encoder* encoder) {
-  if (flags.rerank.empty()) return corpus.Search(request, encoder);
-  ASSIGN_OR_RETURN(index::CrossEncoder * reranker, context.engine->Reranker(flags.rerank));
+  index::CrossEncoder* reranker = nullptr;
+  if (!flags.rerank.empty()) {
+    ASSIGN_OR_RETURN(reranker, context.engine->Reranker(flags.rerank));
+  }
+  const QueryClock clock(context);
+  if (reranker == nullptr) return corpus.Search(request, encoder);
   const int64_t asked_depth = flags.rerank_depth.value_or(kDefaultRerankDepth);
   index::SearchRequest wider = request;
   wider.offset = 0;
@@ -178,20 +207,13 @@ absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const Se
   }
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   index::EncodeStats stats;
-  ASSIGN_OR_RETURN(const std::vector<float> scores, reranker->Score(request.query, views, &stats, request.cancel));
-  for (size_t i = 0; i < depth; ++i) {
-    response.hits[i].sources.push_back({"rerank", 0, scores[i]});
-    response.hits[i].score = scores[i];
-  }
-  // What the cross-encoder did not see stays behind, in its own order.
-  std::stable_sort(response.hits.begin(), response.hits.begin() + static_cast<std::ptrdiff_t>(depth), [](const auto& x, const auto& y) {
-    return x.score != y.score ? x.score > y.score : x.doc_id < y.doc_id;
-  });
-  for (size_t i = 0; i < response.hits.size(); ++i) {
-    response.hits[i].rank = static_cast<int64_t>(i) + 1;
-    for (auto& source : response.hits[i].sources) {
-      if (source.retriever == "rerank") source.rank = response.hits[i].rank;
-    }
+  const auto scores = reranker->Score(request.query, views, &stats, request.cancel);
+  if (scores.ok()) {
+    OrderByScores(*scores, response.hits);
+  } else if (scores.status().code() == absl::StatusCode::kDeadlineExceeded) {
+    response.degraded.push_back("timeout:rerank");   // the order stays that of the retrievers
+  } else {
+    return scores.status();
   }
   const size_t begin = std::min(response.hits.size(), static_cast<size_t>(request.offset));
   const size_t end = std::min(response.hits.size(), static_cast<size_t>(request.offset + request.k));
@@ -271,6 +293,7 @@ std::string DegradedSentence(const std::string& reason, const std::string& why) 
   const auto after = [&reason](std::string_view prefix) { return reason.substr(prefix.size()); };
   if (reason == "no-vectors") return "BM25 alone: the collection has no vectors" + (why.empty() || why == "the collection has no vectors" ? "" : " (" + why + ")");
   if (reason == "no-encoder") return "BM25 alone: the collection's encoder is not at hand" + (why.empty() ? "" : " (" + why + ")");
+  if (reason == "timeout:rerank") return "the time allowed passed in the cross-encoder; the order is that of the retrievers (search.timeout_ms, --timeout)";
   if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
   if (reason == "query-cut") return "the query is longer than the encoder reads; its vector stands for the beginning, BM25 used every word";
   if (reason == "phrase-limit") return internal::Concat("a phrase was looked for in the first ", index::kMaxPhraseChecks, " chunks with its words; later ones were left out");
@@ -292,7 +315,7 @@ Json SearchResponseJson(const Context& context, const index::Corpus& corpus, con
     Json out = {{"rank", hit.rank}, {"doc_id", hit.doc_id}, {"chunk_id", hit.chunk_id}, {"score", hit.score},
                 {"title", hit.title}, {"uri", hit.uri}, {"text", hit.text},
                 {"span", {{"start", hit.span.begin}, {"end", hit.span.end}}}, {"offset_unit", "utf8"},
-                {"highlights", highlights}, {"sources", sources}};
+                {"highlights", highlights}, {"highlights_cut", hit.highlights_cut}, {"sources", sources}};
     if (!hit.explanation.is_null()) out["explanation"] = hit.explanation;
     hits.push_back(std::move(out));
   }
@@ -300,7 +323,7 @@ Json SearchResponseJson(const Context& context, const index::Corpus& corpus, con
   for (const auto& [stage, ms] : response.took_ms) took[stage] = ms;
   for (const std::string& reason : response.degraded) {
     if (reason == "no-vectors" || reason == "no-encoder") skipped.push_back("dense");
-    if (reason.starts_with("timeout:")) skipped.push_back(reason.substr(8));
+    if (reason.starts_with("timeout:") && reason != "timeout:rerank") skipped.push_back(reason.substr(8));
   }
   return {{"hits", hits},
           {"total", {{"value", response.total}, {"relation", response.total_is_exact ? "eq" : "gte"}}},

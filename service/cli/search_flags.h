@@ -29,9 +29,8 @@ struct SearchFlags {
 void AddSearchFlags(CLI::App* command, SearchFlags& flags);
 // A flag that the request would not use (--ef without dense, --fusion of one retriever, ...) is refused, never ignored.
 absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const service::Config& config, const std::string& query);
-// Gives the search beginning now the time that search.timeout_ms allows, within --timeout.
-void StartQueryClock(const Context& context);
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus);
+// A search within search.timeout_ms; the time counts from when the models are loaded.
 absl::StatusOr<index::SearchResponse> SearchAndRerank(Context& context, const SearchFlags& flags, const index::Corpus& corpus,
                                                       const index::SearchRequest& request, index::Encoder* encoder);
 // An error once the caller stopped or --timeout passed; search.timeout_ms alone only degrades the search it cut.

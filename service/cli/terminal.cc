@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/problem.h"
+
 namespace lectern::cli {
 namespace {
 
@@ -32,7 +34,6 @@ std::string MessageOf(const absl::Status& status) {
 }  // namespace
 
 CancelToken& InterruptToken() { return g_interrupt; }
-bool Interrupted() { return g_signal.load() != 0; }
 
 void InstallSignalHandlers() {
   struct sigaction action = {};
@@ -42,38 +43,108 @@ void InstallSignalHandlers() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-int ExitCodeOf(const absl::Status& status) {
+namespace {
+
+// How a status code is told: a short name, a sentence, an HTTP status, an exit code.
+struct Kind {
+  const char* code;
+  const char* title;
+  int http;
+  int exit_code;
+};
+
+Kind KindOf(const absl::Status& status, const Problem& problem) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return kOk;
     case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kOutOfRange: return kUsage;
-    case absl::StatusCode::kNotFound: return kMissing;
-    case absl::StatusCode::kDataLoss: return kDamaged;
-    case absl::StatusCode::kAborted: return kDirectoryLocked;
-    case absl::StatusCode::kResourceExhausted: return kResource;
-    case absl::StatusCode::kFailedPrecondition: return kModelMissing;
-    case absl::StatusCode::kCancelled: return Interrupted() ? kSignalBase + g_signal.load() : int{kCancelledResumable};
-    case absl::StatusCode::kUnimplemented: return kUnsupported;
-    default: return kFailure;
+    case absl::StatusCode::kOutOfRange:
+      if (!problem.limit.empty()) return {"out-of-range", "A value is outside its limits", 422, kUsage};
+      return {"invalid-argument", "A flag, an argument or a setting is not valid", 400, kUsage};
+    case absl::StatusCode::kNotFound: return {"not-found", "What was named does not exist", 404, kMissing};
+    case absl::StatusCode::kAlreadyExists: return {"exists", "The name is taken", 409, kFailure};
+    case absl::StatusCode::kDataLoss: return {"data-damaged", "Stored or given data are damaged", 500, kDamaged};
+    case absl::StatusCode::kAborted: return {"directory-locked", "Another process is writing", 409, kDirectoryLocked};
+    case absl::StatusCode::kResourceExhausted: return {"resource-limit", "A limit of memory, disk or size was reached", 507, kResource};
+    case absl::StatusCode::kFailedPrecondition: return {"model-mismatch", "A model is missing or is another one", 409, kModelMissing};
+    case absl::StatusCode::kPermissionDenied: return {"forbidden", "Reading or writing is not permitted", 403, kFailure};
+    case absl::StatusCode::kCancelled:
+      return {"cancelled", "The work was stopped", 499, g_signal.load() != 0 ? kSignalBase + g_signal.load() : int{kFailure}};
+    case absl::StatusCode::kDeadlineExceeded: return {"deadline-exceeded", "The time allowed has passed", 504, kFailure};
+    case absl::StatusCode::kUnimplemented: return {"not-supported", "This build does not do that", 501, kUnsupported};
+    case absl::StatusCode::kUnavailable: return {"io-failed", "Reading or writing failed", 503, kFailure};
+    default: return {"internal", "An error inside lectern", 500, kFailure};
   }
 }
 
-const char* ProblemCode(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kOutOfRange: return "out-of-range";
-    case absl::StatusCode::kNotFound: return "not-found";
-    case absl::StatusCode::kAlreadyExists: return "exists";
-    case absl::StatusCode::kDataLoss: return "data-damaged";
-    case absl::StatusCode::kAborted: return "directory-locked";
-    case absl::StatusCode::kResourceExhausted: return "resource-limit";
-    case absl::StatusCode::kFailedPrecondition: return "model-mismatch";
-    case absl::StatusCode::kPermissionDenied: return "forbidden";
-    case absl::StatusCode::kCancelled: return "cancelled";
-    case absl::StatusCode::kDeadlineExceeded: return "deadline-exceeded";
-    case absl::StatusCode::kUnimplemented: return "not-supported";
-    default: return "internal";
+// A number as a number, anything else as text.
+Json NumberOrText(const std::string& text) {
+  auto value = ParseJson(text);
+  return value.ok() && value->is_number() ? *std::move(value) : Json(text);
+}
+
+}  // namespace
+
+int ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kOk;
+  const Problem problem = ProblemOf(status);
+  return problem.resume.empty() ? KindOf(status, problem).exit_code : int{kCancelledResumable};
+}
+
+Json ProblemJson(const absl::Status& status) {
+  const Problem problem = ProblemOf(status);
+  Kind kind = KindOf(status, problem);
+  if (problem.code == "bad-filter") kind = {"bad-filter", "The filter is not valid", 400, kUsage};
+  Json out = {{"type", internal::Concat("urn:lectern:problem:", kind.code)}, {"title", kind.title}, {"status", kind.http},
+              {"detail", MessageOf(status)}, {"code", kind.code}, {"exit_code", ExitCodeOf(status)}};
+  if (!problem.limit.empty()) {
+    out["limit"] = NumberOrText(problem.limit);
+    out["got"] = NumberOrText(problem.got);
+    out["setting"] = problem.setting;
   }
+  if (!problem.resume.empty()) out["resume"] = problem.resume;
+  return out;
+}
+
+bool WasStopped(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kCancelled || status.code() == absl::StatusCode::kDeadlineExceeded;
+}
+
+namespace {
+
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";   // U+FFFD
+
+std::string WithoutControls(std::string_view text, bool one_line) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c == '\n' || c == '\t') {
+      out += one_line ? ' ' : text[i];
+    } else if (c < 0x20 || c == 0x7f) {
+      if (!(one_line && c == '\r')) out += kReplacement;
+    } else if (c == 0xc2 && i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xe0) == 0x80) {
+      out += kReplacement;   // U+0080..U+009F, of which U+009B opens a command as ESC [ does
+      ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string Printable(std::string_view text) { return WithoutControls(text, /*one_line=*/false); }
+std::string PrintableLine(std::string_view text) { return WithoutControls(text, /*one_line=*/true); }
+
+std::string ShellQuoted(std::string_view word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) return std::string(word);
+  std::string out = "'";
+  for (const char c : word) {
+    if (c == '\'') out += "'\\''";
+    else out += c;
+  }
+  return out + "'";
 }
 
 Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), log_json_(flags.log_format == "json"), level_(kInfo) {
@@ -83,8 +154,9 @@ Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), log_json_(flag
   if (flags.verbose > 0) level_ = kDebug;
   if (flags.quiet) level_ = std::min(level_, kWarn);
   const char* no_color = std::getenv("NO_COLOR");
+  out_is_terminal_ = isatty(STDOUT_FILENO);
   color_ = flags.color == "always" ||
-           (flags.color == "auto" && isatty(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0'));
+           (flags.color == "auto" && out_is_terminal_ && (no_color == nullptr || *no_color == '\0'));
   progress_ = !flags.no_progress && level_ >= kInfo && !flags.json;
   interactive_ = progress_ && isatty(STDERR_FILENO);
 }
@@ -108,21 +180,23 @@ void Terminal::Result(const lectern::Json& json, std::string_view text) const {
 void Terminal::Log(Level level, std::string_view text) const {
   if (level > level_) return;
   std::fflush(stdout);
-  Write(stderr, log_json_ ? DumpJson({{"level", kLevelNames[level]}, {"message", std::string(text)}}) : std::string(text));
+  Write(stderr, log_json_ ? DumpJson({{"level", kLevelNames[level]}, {"message", std::string(text)}}) : Printable(text));
   Write(stderr, "\n");
 }
 void Terminal::Detail(std::string_view text) const { Log(kDebug, text); }
 void Terminal::Note(std::string_view text) const { Log(kInfo, text); }
 void Terminal::Warn(std::string_view text) const { Log(kWarn, text); }
 
-int Terminal::Fail(const absl::Status& status, int code) const {
-  if (code < 0) code = ExitCodeOf(status);
+int Terminal::Fail(const absl::Status& status) const {
+  const Json problem = ProblemJson(status);
+  if (problem.contains("resume")) Log(kWarn, problem["resume"].get<std::string>());
+  const int code = problem["exit_code"];
   if (json_) {
     std::fflush(stdout);
-    Write(stderr, DumpJson({{"title", ProblemCode(status)}, {"detail", MessageOf(status)}, {"code", ProblemCode(status)}, {"exit_code", code}}) + "\n");
+    Write(stderr, DumpJson(problem) + "\n");
     return code;
   }
-  std::string kind = ProblemCode(status);
+  std::string kind = problem["code"];
   for (char& c : kind) c = c == '-' ? ' ' : c;
   if (code == kUsage) kind = "invalid argument";
   Log(kError, log_json_ ? kind + ": " + MessageOf(status) : "! " + kind + ": " + MessageOf(status));

@@ -32,15 +32,35 @@ struct GlobalFlags {
   std::string color = "auto", timeout, url;
 };
 
-// Exit codes of product-surface §2.
 enum ExitCode {
-  kOk = 0, kFailure = 1, kUsage = 2, kMissing = 3, kDamaged = 4, kDirectoryLocked = 5, kRejected = 6, kResource = 7,
-  kModelMissing = 8, kThresholdNotMet = 9, kRemote = 10, kCancelledResumable = 11, kUnsupported = 12,
-  kSignalBase = 128,   // and the signal: 130 interrupted, 143 terminated
+  kOk = 0,
+  kFailure = 1,
+  kUsage = 2,               // a flag, an argument or a setting
+  kMissing = 3,
+  kDamaged = 4,
+  kDirectoryLocked = 5,     // by another process
+  kRejected = 6,            // finished, but some records were rejected
+  kResource = 7,            // disk, memory
+  kModelMissing = 8,        // or not the one that the collection needs
+  kThresholdNotMet = 9,     // --fail-under, doctor --strict
+                            // 10: a remote error; nothing here is remote yet
+  kCancelledResumable = 11, // stopped by a signal or --timeout; how to go on was printed
+  kUnsupported = 12,        // not by this build: a command, an option, a newer format
+  kSignalBase = 128,        // and the signal: 130 interrupted, 143 terminated, with nothing to go on with
 };
 int ExitCodeOf(const absl::Status& status);
-// A short name of the problem, as in `code` of problem documents: "not-found", "data-damaged", ...
-const char* ProblemCode(const absl::Status& status);
+// What --json prints of an error as the last object on stderr: type, title, status, detail, code and exit_code; of a limit
+// also limit, got and setting; of work to be taken up again also resume.
+Json ProblemJson(const absl::Status& status);
+// Stopped by a signal or by --timeout.
+bool WasStopped(const absl::Status& status);
+
+// Text of documents for a terminal: control characters (of C0, C1 and DEL) become U+FFFD, so that none moves the cursor or
+// changes colours. Line ends and tabs stay.
+std::string Printable(std::string_view text);
+std::string PrintableLine(std::string_view text);   // on one line: line ends and tabs become blanks
+// A word as a shell takes it: quoted where it needs to be.
+std::string ShellQuoted(std::string_view word);
 
 class Terminal {
  public:
@@ -50,6 +70,7 @@ class Terminal {
   bool interactive() const { return interactive_; }  // stderr is a terminal and progress is wanted
   bool quiet() const { return level_ < kInfo; }
   bool progress() const { return progress_; }        // a bar, or a line every 10 s
+  bool out_is_terminal() const { return out_is_terminal_; }
 
   void Out(std::string_view text) const;             // stdout, as it is
   void Line(std::string_view text) const;            // stdout and a newline
@@ -58,9 +79,8 @@ class Terminal {
   void Note(std::string_view text) const;            // stderr, not with --quiet
   void Warn(std::string_view text) const;            // stderr, also with --quiet
   void Detail(std::string_view text) const;          // stderr, with --verbose
-  // The error line, or with --json a problem document as the last object on stderr. Returns the exit code, which is the
-  // one of the status unless another is given.
-  int Fail(const absl::Status& status, int code = -1) const;
+  // The error line, or with --json a problem document; before it how to go on, where the status says. Returns the exit code.
+  int Fail(const absl::Status& status) const;
   std::string Bold(std::string_view text) const;
   std::string Dim(std::string_view text) const;
   std::string Green(std::string_view text) const;
@@ -68,7 +88,7 @@ class Terminal {
  private:
   enum Level { kError, kWarn, kInfo, kDebug };
   void Log(Level level, std::string_view text) const;
-  bool json_, log_json_, color_, interactive_, progress_;
+  bool json_, log_json_, color_, out_is_terminal_, interactive_, progress_;
   Level level_;
 };
 
@@ -91,6 +111,5 @@ class Progress {
 // The token that SIGINT and SIGTERM cancel: once stops cleanly, twice aborts with 130 or 143.
 CancelToken& InterruptToken();
 void InstallSignalHandlers();
-bool Interrupted();
 
 }  // namespace lectern::cli

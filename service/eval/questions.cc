@@ -9,7 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "base/json.h"
-#include "index/readers/byte_source.h"
+#include "service/eval/trec_io.h"
 
 namespace lectern::eval {
 namespace {
@@ -147,10 +147,7 @@ absl::StatusOr<EvalQuestion> ParseLine(const Json& row, int64_t number) {
 }  // namespace
 
 absl::StatusOr<std::vector<EvalQuestion>> ReadQuestions(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto source, index::ByteSource::Open(path));
-  std::string text, piece;
-  while (source->ReadSome(size_t{1} << 20, &piece)) text += piece;
-  RETURN_IF_ERROR(source->status());
+  ASSIGN_OR_RETURN(const std::string text, ReadUnpacked(path));
   return ParseQuestions(text, path);
 }
 

@@ -1,33 +1,45 @@
 #include "service/eval/trec_io.h"
 
-#include <zlib.h>
-
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <initializer_list>
 #include <string_view>
 
-#include "base/file.h"
 #include "base/json.h"
+#include "index/readers/byte_source.h"
 
 namespace lectern::eval {
 namespace {
 
-std::vector<std::string_view> Fields(std::string_view line, bool tabs_only) {
+std::vector<std::string_view> CutAtTabs(std::string_view line) {
   std::vector<std::string_view> fields;
-  const std::string_view separators = tabs_only ? "\t" : " \t";
-  size_t at = 0;
-  while (at <= line.size()) {
-    if (!tabs_only) {
-      at = line.find_first_not_of(separators, at);
-      if (at == std::string_view::npos) break;
-    }
-    const size_t end = std::min(line.find_first_of(separators, at), line.size());
+  for (size_t at = 0; at <= line.size();) {
+    const size_t end = std::min(line.find('\t', at), line.size());
     fields.push_back(line.substr(at, end - at));
     at = end + 1;
   }
   return fields;
+}
+
+std::vector<std::string_view> CutAtBlanks(std::string_view line) {
+  std::vector<std::string_view> fields;
+  for (size_t at = 0; (at = line.find_first_not_of(" \t", at)) != std::string_view::npos;) {
+    const size_t end = std::min(line.find_first_of(" \t", at), line.size());
+    fields.push_back(line.substr(at, end - at));
+    at = end;
+  }
+  return fields;
+}
+
+// Cut at tabs where that gives so many columns (an id may hold blanks), else at blanks.
+std::vector<std::string_view> Columns(std::string_view line, std::initializer_list<size_t> counts) {
+  std::vector<std::string_view> fields = CutAtTabs(line);
+  const bool fits = std::find(counts.begin(), counts.end(), fields.size()) != counts.end() &&
+                    std::none_of(fields.begin(), fields.end(), [](std::string_view f) { return f.empty(); });
+  return fits ? fields : CutAtBlanks(line);
 }
 
 absl::Status ForEachLine(const std::string& path, std::string_view text,
@@ -67,41 +79,19 @@ absl::StatusOr<double> ToDouble(std::string_view text, const char* what) {
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadMaybeGzip(const std::string& path) {
-  std::string bytes;
-  if (path == "-") {
-    char buffer[1 << 16];
-    for (size_t got; (got = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0;) bytes.append(buffer, got);
-  } else {
-    ASSIGN_OR_RETURN(bytes, ReadFile(path));
-  }
-  if (bytes.size() < 2 || bytes[0] != '\x1f' || bytes[1] != '\x8b') return bytes;
-  z_stream stream{};
-  if (inflateInit2(&stream, 15 + 16) != Z_OK) return Internal("zlib does not start");
-  stream.next_in = reinterpret_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  std::string text;
-  char buffer[1 << 16];
-  int rc = Z_OK;
-  while (rc != Z_STREAM_END || stream.avail_in > 0) {
-    if (rc == Z_STREAM_END) inflateReset(&stream);  // members may follow one another
-    stream.next_out = reinterpret_cast<Bytef*>(buffer);
-    stream.avail_out = sizeof(buffer);
-    rc = inflate(&stream, Z_NO_FLUSH);
-    text.append(buffer, sizeof(buffer) - stream.avail_out);
-    if (rc != Z_OK && rc != Z_STREAM_END) break;
-    if (rc == Z_OK && stream.avail_in == 0 && stream.avail_out > 0) break;  // cut short
-  }
-  inflateEnd(&stream);
-  if (rc != Z_STREAM_END) return DataLoss(path, ": the gzip stream is damaged or cut after ", text.size(), " bytes");
+absl::StatusOr<std::string> ReadUnpacked(const std::string& path, const CancelToken* cancel) {
+  ASSIGN_OR_RETURN(const auto source, index::ByteSource::Open(path, cancel));
+  std::string text, piece;
+  while (source->ReadSome(size_t{1} << 20, &piece)) text += piece;
+  RETURN_IF_ERROR(source->status());
   return text;
 }
 
 absl::StatusOr<Qrels> ReadQrels(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadMaybeGzip(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadUnpacked(path));
   Qrels qrels;
   RETURN_IF_ERROR(ForEachLine(path, text, [&](std::string_view line, int64_t number) -> absl::Status {
-    const auto fields = Fields(line, /*tabs_only=*/false);
+    const auto fields = Columns(line, {3, 4});
     if (number == 1 && fields.size() >= 3 && (fields[0] == "query-id" || fields[0] == "query_id")) return absl::OkStatus();
     if (fields.size() != 3 && fields.size() != 4) {
       return InvalidArgument("a judgement has 3 columns (query, document, grade) or 4 (TREC), got ", fields.size());
@@ -116,10 +106,10 @@ absl::StatusOr<Qrels> ReadQrels(const std::string& path) {
 }
 
 absl::StatusOr<RunMap> ReadRun(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadMaybeGzip(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadUnpacked(path));
   RunMap run;
   RETURN_IF_ERROR(ForEachLine(path, text, [&](std::string_view line, int64_t) -> absl::Status {
-    const auto fields = Fields(line, /*tabs_only=*/false);
+    const auto fields = Columns(line, {6, 3});
     if (fields.size() == 6) {
       ASSIGN_OR_RETURN(const double score, ToDouble(fields[4], "the score"));
       run[std::string(fields[0])].push_back({std::string(fields[2]), score});
@@ -135,7 +125,7 @@ absl::StatusOr<RunMap> ReadRun(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<Topic>> ReadTopics(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadMaybeGzip(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadUnpacked(path));
   std::vector<Topic> topics;
   RETURN_IF_ERROR(ForEachLine(path, text, [&](std::string_view line, int64_t) -> absl::Status {
     Topic topic;
@@ -158,8 +148,9 @@ absl::StatusOr<std::vector<Topic>> ReadTopics(const std::string& path) {
         }
       }
     } else {
-      const auto fields = Fields(line, /*tabs_only=*/true);
+      const auto fields = CutAtTabs(line);
       if (fields.size() < 2) return InvalidArgument("a topic is a JSON object, or id TAB text");
+      if (fields.size() > 2) return InvalidArgument("a topic has 2 columns (id TAB text), got ", fields.size());
       topic.id = fields[0];
       topic.text = fields[1];
     }
@@ -171,13 +162,21 @@ absl::StatusOr<std::vector<Topic>> ReadTopics(const std::string& path) {
   return topics;
 }
 
-std::string FormatRun(const std::vector<std::pair<std::string, std::vector<RunEntry>>>& run, RunFormat format,
-                      const std::string& tag) {
+absl::StatusOr<std::string> FormatRun(const std::vector<std::pair<std::string, std::vector<RunEntry>>>& run, RunFormat format,
+                                      const std::string& tag) {
+  const std::string_view breaks = format == RunFormat::kMsMarco ? "\t\r\n" : " \t\r\n\v\f";
+  const auto check = [breaks](const char* what, const std::string& word) -> absl::Status {
+    if (!word.empty() && word.find_first_of(breaks) == std::string::npos) return absl::OkStatus();
+    return InvalidArgument("a run's columns are separated by blanks: it cannot hold the ", what, " '", word, "'");
+  };
+  if (format == RunFormat::kTrec) RETURN_IF_ERROR(check("tag", tag));
   std::string out;
   char line[64];
   for (const auto& [query, entries] : run) {
+    RETURN_IF_ERROR(check("query id", query));
     float last = INFINITY;
     for (size_t i = 0; i < entries.size(); ++i) {
+      RETURN_IF_ERROR(check("document id", entries[i].doc_id));
       if (format == RunFormat::kMsMarco) {
         out += query + "\t" + entries[i].doc_id + "\t" + std::to_string(i + 1) + "\n";
         continue;

@@ -76,6 +76,17 @@ def main():
         if process.returncode != 11:
             raise Broken(f"SIGINT beside a silent pipe: exit code {process.returncode}: {err.decode()}")
         lectern.run("document", "get", "pipe", "a")
+
+        # What leaves nothing to go on with ends with the signal's own code.
+        for one, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            reading, writing = os.pipe()
+            process = lectern.start("--json", "search", "c", "-", stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(1.5)
+            process.send_signal(one)
+            _, err = process.communicate(timeout=20)
+            os.close(writing)
+            if process.returncode != expected or json.loads(err.decode().strip().splitlines()[-1])["exit_code"] != expected:
+                raise Broken(f"{one.name} beside a silent question: exit code {process.returncode}, expected {expected}: {err.decode()}")
     print("stop_and_resume: stopped by signals, by time and at a silent pipe; all documents are there")
 
 

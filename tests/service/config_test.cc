@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include "base/problem.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern::service {
@@ -40,6 +41,16 @@ TEST(Config, NamesTheKeyTheOriginAndTheValue) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_NE(std::string(status.message()).find(key), std::string::npos) << status;
   }
+}
+
+TEST(Config, ANumberOutsideItsLimitsIsRefusedWithTheLimit) {
+  for (const auto& [value, limit] : std::map<std::string, std::string>{{"1025", "1024"}, {"4294967297", "1024"}, {"-1", "0"},
+                                                                        {"99999999999999999999", "1024"}, {"-99999999999999999999", "0"}}) {
+    const Problem problem = ProblemOf(Config::Load({.overrides = {{"index.threads", value}}, .read_environment = false}).status());
+    EXPECT_EQ(problem.setting + " " + problem.limit + " " + problem.got, "index.threads " + limit + " " + value);
+  }
+  EXPECT_TRUE(Config::Load({.overrides = {{"index.threads", "1024"}}, .read_environment = false}).ok());
+  EXPECT_EQ(Config::JsonSchema()["properties"]["index.threads"]["maximum"], 1024);
 }
 
 TEST(Config, ReadsSizesAndDurations) {

@@ -60,7 +60,7 @@ TEST(TrecIo, ReadsWhatItWritesInTheSameOrderDespiteTies) {
   testing::TempDir dir;
   const std::vector<std::pair<std::string, std::vector<RunEntry>>> ranked = {
       {"q1", {{"b", 1.5}, {"a", 1.5}, {"c", 1.5}, {"d", 0.25}}}};
-  testing::WriteBytes(dir / "run", FormatRun(ranked, RunFormat::kTrec, "t"));
+  testing::WriteBytes(dir / "run", *FormatRun(ranked, RunFormat::kTrec, "t"));
   auto run = ReadRun(dir / "run");
   ASSERT_TRUE(run.ok()) << run.status();
   std::string order;
@@ -80,6 +80,39 @@ TEST(TrecIo, ReadsThreeKindsOfJudgements) {
   testing::WriteBytes(dir / "bad", "q1 0 d1 2\nq1 0 d2 x\n");
   const auto status = ReadQrels(dir / "bad").status();
   EXPECT_NE(std::string(status.message()).find("bad:2"), std::string::npos) << status;
+}
+
+TEST(TrecIo, WritesNoIdThatItCouldNotReadAgain) {
+  const auto run = [](const char* query, const char* document) {
+    return std::vector<std::pair<std::string, std::vector<RunEntry>>>{{query, {{document, 1.0}}}};
+  };
+  for (const auto& status : {FormatRun(run("q", "my file"), RunFormat::kTrec, "t").status(), FormatRun(run("q 1", "d"), RunFormat::kTrec, "t").status(),
+                             FormatRun(run("q", "d"), RunFormat::kTrec, "a tag").status(), FormatRun(run("q", "a\tb"), RunFormat::kMsMarco, "").status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  }
+  EXPECT_NE(std::string(FormatRun(run("q", "my file"), RunFormat::kTrec, "t").status().message()).find("'my file'"), std::string::npos);
+  EXPECT_EQ(*FormatRun(run("q", "my file"), RunFormat::kMsMarco, ""), "q\tmy file\t1\n");
+}
+
+TEST(TrecIo, ReadsIdsWithBlanksBetweenTabs) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "qrels", "query-id\tcorpus-id\tscore\nq1\tmy file.md\t2\nq1 0 d1 1\nq1\t\t0  d2\t1\n");
+  auto qrels = ReadQrels(dir / "qrels");
+  ASSERT_TRUE(qrels.ok()) << qrels.status();
+  EXPECT_EQ((*qrels)["q1"], (std::map<std::string, int>{{"d1", 1}, {"d2", 1}, {"my file.md", 2}}));
+  testing::WriteBytes(dir / "run", "q1\tmy file.md\t1\nq1\tQ0\td1\t2\t0.5\ttag\n");
+  auto run = ReadRun(dir / "run");
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ((*run)["q1"][0].doc_id, "my file.md");
+  EXPECT_EQ((*run)["q1"][1].doc_id, "d1");
+}
+
+TEST(TrecIo, ATopicOfThreeColumnsIsRefusedNotCut) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "t", "1\twho\n2\twhat\twhere\n");
+  const auto status = ReadTopics(dir / "t").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(status.message()).find("t:2"), std::string::npos) << status;
 }
 
 TEST(TrecIo, ReadsTopicsAsJsonLinesOrTabs) {
