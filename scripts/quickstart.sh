@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The first README command, on a bare Debian 12: installs packages, builds, fetches models, indexes data/sample and asks
-# three questions. Running it again only asks (under 30 s).
+# three questions. Run again, it finds everything in place, takes in what changed under data/sample, and asks (under 30 s).
 #   LECTERN__READER__MODEL=/path/model.gguf   reads with a model of your own; none is fetched then
 #   LECTERN_DATA=DIR                          where the data directory goes (default ./lectern-data)
 set -euo pipefail
@@ -25,7 +25,6 @@ fi
 export LECTERN_DATA="${LECTERN_DATA:-lectern-data}"
 step "index data/sample"
 lectern ingest sample data/sample/articles
-lectern index build sample
 
 step "ask"
 while IFS= read -r question; do
