@@ -70,11 +70,10 @@ struct Model {
   absl::Mutex mutex;
   std::string vocabulary_sha256, fingerprint;
 
-  static absl::StatusOr<std::unique_ptr<Model>> Open(const std::string& folder, const EncoderOptions& options,
-                                                     ThreadPool& pool) {
+  static absl::StatusOr<std::unique_ptr<Model>> Open(const std::string& folder, EncoderOptions options,
+                                                     int64_t usual_tokens, ThreadPool& pool) {
     auto model = std::make_unique<Model>();
     model->folder = folder;
-    model->options = options;
     model->pool = &pool;
     ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> file, ModelFile::Open(folder));
     if (file->container() != model_file::Container::kHuggingFace) {
@@ -88,6 +87,7 @@ struct Model {
     if (model->tokenizer->vocab_size() > config.vocab) {
       return DataLoss("tokenizer.json has ", model->tokenizer->vocab_size(), " tokens, the network only ", config.vocab);
     }
+    if (options.max_tokens == 0) options.max_tokens = std::min(usual_tokens, config.positions);
     if (options.max_tokens < 3 || options.max_tokens > config.positions) {
       return InvalidArgument("encoder max_tokens must be in 3..", config.positions, " for this model, got ",
                              options.max_tokens);
@@ -98,6 +98,7 @@ struct Model {
     if (model->tokenizer->Encode("", {.add_special = true}).size() != 2) {
       return NotSupported("an encoder's tokenizer must frame a text by one token before and one after it ([CLS], [SEP])");
     }
+    model->options = options;
     for (int i = 0; i < pool.num_threads(); ++i) model->single.push_back(std::make_unique<ThreadPool>(1));
     model->scratch.resize(pool.num_threads());
     model->hidden.resize(pool.num_threads());
@@ -323,7 +324,7 @@ class BertCrossEncoder : public CrossEncoder {
 
 absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Open(const std::string& folder, const EncoderOptions& options,
                                                        ThreadPool& pool) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Open(folder, options, pool));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Open(folder, options, /*usual_tokens=*/256, pool));
   RETURN_IF_ERROR(CheckModules(folder));
   ASSIGN_OR_RETURN(const Pooling pooling, ReadPooling(folder));
   RETURN_IF_ERROR(model->SetFingerprint(pooling == Pooling::kMean ? "mean" : "cls"));
@@ -332,7 +333,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Open(const std::string& folder
 
 absl::StatusOr<std::unique_ptr<CrossEncoder>> CrossEncoder::Open(const std::string& folder, const EncoderOptions& options,
                                                                  ThreadPool& pool) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Open(folder, options, pool));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Open(folder, options, /*usual_tokens=*/512, pool));
   return BertCrossEncoder::Make(std::move(model));
 }
 

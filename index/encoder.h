@@ -29,7 +29,8 @@ enum class Precision { kFloat32, kBf16 };  // kBf16 computes in float32 where th
 
 struct EncoderOptions {
   Precision precision = Precision::kBf16;
-  int64_t max_tokens = 256;   // specials included; MiniLM was trained at 256 (its positions reach 512)
+  int64_t max_tokens = 0;      // specials included; 0: 256 (MiniLM was trained at that), a cross-encoder's 512, or all positions
+                               // of a network that has fewer
   int64_t batch_tokens = 512;  // of one thread's batch: its activations (6 KiB a token) stay near the cores
 };
 

@@ -109,9 +109,7 @@ absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) 
   absl::MutexLock lock(&mutex_);
   std::unique_ptr<index::CrossEncoder>& reranker = rerankers_[path];
   if (reranker == nullptr) {
-    index::EncoderOptions options;
-    options.max_tokens = 512;
-    ASSIGN_OR_RETURN(reranker, index::CrossEncoder::Open(path, options, threads));
+    ASSIGN_OR_RETURN(reranker, index::CrossEncoder::Open(path, index::EncoderOptions(), threads));
   }
   return reranker.get();
 }

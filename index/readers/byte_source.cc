@@ -28,7 +28,8 @@ class FileStream : public RawStream {
     while (true) {
       if (!owned_ && cancel_ != nullptr) {   // a pipe may stay silent for hours
         pollfd wait{fd_, POLLIN, 0};
-        if (::poll(&wait, 1, kPollMs) == 0) {
+        const int ready = ::poll(&wait, 1, kPollMs);
+        if (ready == 0 || (ready < 0 && errno == EINTR)) {   // a signal wakes it, too
           RETURN_IF_ERROR(CheckCancel(cancel_));
           continue;
         }

@@ -188,7 +188,7 @@ void Terminal::Note(std::string_view text) const { Log(kInfo, text); }
 void Terminal::Warn(std::string_view text) const { Log(kWarn, text); }
 
 int Terminal::Fail(const absl::Status& status) const {
-  const Json problem = ProblemJson(status);
+  const lectern::Json problem = ProblemJson(status);
   if (problem.contains("resume")) Log(kWarn, problem["resume"].get<std::string>());
   const int code = problem["exit_code"];
   if (json_) {

@@ -315,7 +315,7 @@ TEST_F(DataDirectoryTest, RepairGoesOnWithoutVersionAndCurrentAndDeletesNothing)
   { auto dir = Open(); ASSERT_TRUE(PublishOne(*dir, "books", "one", 1).ok()); }
   stdfs::remove(path_ + "/VERSION");
   stdfs::remove(path_ + "/CURRENT");
-  EXPECT_TRUE(absl::IsFailedPrecondition(DataDirectory::OpenForWriting(path_).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(DataDirectory::OpenForWriting(path_).status()));
   std::vector<std::string> repaired;
   {
     auto dir = DataDirectory::OpenForRepair(path_, &repaired);

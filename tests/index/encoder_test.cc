@@ -281,6 +281,7 @@ TEST_F(ChangedModel, AConfigThatContradictsTheTensorsIsDataLoss) {
 TEST_F(ChangedModel, LimitsOutsideTheModelAreRefused) {
   EXPECT_EQ(Open({.max_tokens = 65}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(Open({.max_tokens = 65}).message()), HasSubstr("3..64"));
+  EXPECT_TRUE(Open({}).ok());   // 256 were asked for by nobody: the network's 64 positions will do
   EXPECT_EQ(Open({.max_tokens = 2}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Open({.max_tokens = 64, .batch_tokens = 0}).code(), absl::StatusCode::kInvalidArgument);
 }
