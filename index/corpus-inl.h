@@ -22,8 +22,11 @@ struct CorpusSegment {
   std::shared_ptr<const SegmentDocuments> documents;
   std::shared_ptr<const Bm25Segment> postings;
   std::unique_ptr<DenseIndex> vectors;     // null where the collection has none
+  std::unique_ptr<DenseIndex> fitted;      // denoised; null where the segment has none
   DeletedDocuments dead;
   std::optional<ChunkSet> live;            // nullopt: all chunks
+
+  const DenseIndex& VectorsFor(const RetrieverSpec& spec) const { return spec.denoise && fitted != nullptr ? *fitted : *vectors; }
 };
 
 // Ties: document ids ascending, then the chunk's number.
@@ -55,6 +58,7 @@ class CorpusImpl final : public Corpus {
   const Json& settings() const override { return settings_; }
   absl::StatusOr<std::string> DocumentText(std::string_view doc_id) const override;
   absl::StatusOr<std::string> DocumentTitle(std::string_view doc_id) const override;
+  absl::StatusOr<std::vector<float>> DocumentVectors(std::string_view doc_id) const override;
   double TermIdf(std::string_view analysed_term) const override;
 
  private:

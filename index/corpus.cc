@@ -63,6 +63,13 @@ absl::Status CorpusImpl::Load(std::vector<SegmentFiles> all_files, const Collect
                         " numbers; ", chunks, " of ", dim, " are wanted");
       }
     }
+    if (segment.vectors != nullptr) {
+      ASSIGN_OR_RETURN(segment.fitted, DenseIndex::OpenFitted(files));
+      if (segment.fitted != nullptr && (segment.fitted->size() != chunks || segment.fitted->dim() != dim)) {
+        return DataLoss(files.PathOf("fitted.bin"), " holds ", segment.fitted->size(), " vectors of ", segment.fitted->dim(), " numbers; ", chunks,
+                        " of ", dim, " are wanted");
+      }
+    }
     num_documents_ += segment.documents->num_documents() - segment.dead.count();
     for (int32_t document = 0; document < segment.documents->num_documents() && single_chunks_; ++document) {
       const auto [first, last] = segment.documents->ChunksOf(document);
@@ -126,6 +133,18 @@ absl::StatusOr<std::string> CorpusImpl::DocumentText(std::string_view doc_id) co
 absl::StatusOr<std::string> CorpusImpl::DocumentTitle(std::string_view doc_id) const {
   ASSIGN_OR_RETURN(const Found found, FindAlive(doc_id));
   return std::string(found.segment->documents->Title(found.document));
+}
+
+absl::StatusOr<std::vector<float>> CorpusImpl::DocumentVectors(std::string_view doc_id) const {
+  ASSIGN_OR_RETURN(const Found found, FindAlive(doc_id));
+  std::vector<float> vectors;
+  if (found.segment->vectors == nullptr) return vectors;
+  const auto [first, last] = found.segment->documents->ChunksOf(found.document);
+  for (int64_t chunk = first; chunk < last; ++chunk) {
+    const std::span<const float> row = found.segment->vectors->Vector(chunk);
+    vectors.insert(vectors.end(), row.begin(), row.end());
+  }
+  return vectors;
 }
 
 double CorpusImpl::TermIdf(std::string_view analysed_term) const {

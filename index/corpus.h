@@ -12,8 +12,9 @@
 // Cost:    one pass a retriever; a request allocates its result and its heaps. A phrase is looked for in the stored text
 //          of chunks that have all its words and would be found, at most kMaxPhraseChecks of them: past that the rest is
 //          taken to lack it, and `degraded` says "phrase-limit".
-// Degraded reasons: no-encoder, no-vectors, timeout:RETRIEVER, query-cut (the encoder read only its beginning),
-//          phrase-limit, candidate-limit (the kMaxCandidates best chunks belong to fewer documents than were asked for).
+// Degraded reasons: no-encoder, no-vectors, not-denoised (no segment has fitted vectors), timeout:RETRIEVER, query-cut (the
+//          encoder read only its beginning), phrase-limit, candidate-limit (the kMaxCandidates best chunks belong to fewer
+//          documents than were asked for).
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,7 @@ struct RetrieverSpec {
   int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request), more where documents have many
   std::optional<double> k1, b;         // bm25; unset: the shipped defaults
   int ef = 128;                        // dense, HNSW
+  bool denoise = false;                // dense: fitted vectors where a segment has them, raw ones elsewhere
   double weight = -1;                  // in the fusion; below 0: the shipped default, which is 1 but in kLinear
 };
 
@@ -105,6 +107,8 @@ class Corpus {
   virtual const Json& settings() const = 0;
   virtual absl::StatusOr<std::string> DocumentText(std::string_view doc_id) const = 0;   // of this generation
   virtual absl::StatusOr<std::string> DocumentTitle(std::string_view doc_id) const = 0;
+  // The encoder's own vectors of its chunks, [chunks, dim]; empty where the collection has none.
+  virtual absl::StatusOr<std::vector<float>> DocumentVectors(std::string_view doc_id) const = 0;
   // Inverse document frequency of the analysed term over all live chunks; 0 for unknown terms.
   virtual double TermIdf(std::string_view analysed_term) const = 0;
 };

@@ -286,6 +286,9 @@ absl::Status SearchPass::RetrieveDense(const RetrieverSpec& spec, int64_t k, Ran
   if (encoded.code() == absl::StatusCode::kDeadlineExceeded) return OnStop("dense");
   RETURN_IF_ERROR(encoded);
   return Timed("dense", [&]() -> absl::Status {
+    const bool any_fitted = std::any_of(corpus_.segments_.begin(), corpus_.segments_.end(),
+                                        [](const CorpusSegment& segment) { return segment.fitted != nullptr; });
+    if (spec.denoise && !any_fitted) Degrade("not-denoised");
     for (uint32_t s = 0; s < corpus_.segments_.size(); ++s) {
       const CorpusSegment& segment = corpus_.segments_[s];
       if (segment.vectors == nullptr) continue;
@@ -301,7 +304,7 @@ absl::Status SearchPass::RetrieveDense(const RetrieverSpec& spec, int64_t k, Ran
       } else if (segment.live.has_value()) {
         options.allowed = [&segment](int64_t chunk) { return segment.live->Has(static_cast<uint32_t>(chunk)); };
       }
-      ASSIGN_OR_RETURN(const std::vector<DenseHit> found, segment.vectors->Search(query_vector_, options));
+      ASSIGN_OR_RETURN(const std::vector<DenseHit> found, segment.VectorsFor(spec).Search(query_vector_, options));
       for (const DenseHit& hit : found) list.hits.push_back({{s, static_cast<uint32_t>(hit.chunk)}, hit.score});
     }
     std::sort(list.hits.begin(), list.hits.end(), [this](const RankedChunk& a, const RankedChunk& b) {
@@ -329,7 +332,7 @@ void SearchPass::ScoreOthers() {
       }
     }
     if (dense) {
-      for (const ChunkPlace place : places) list.others.push_back({place, SegmentOf(place).vectors->Score(query_vector_, place.chunk)});
+      for (const ChunkPlace place : places) list.others.push_back({place, SegmentOf(place).VectorsFor(retrievers_[l]).Score(query_vector_, place.chunk)});
       continue;
     }
     const std::vector<double> scores = corpus_.searcher_->ScoresOf(query_.terms, ParamsOf(retrievers_[l]), places);

@@ -12,6 +12,7 @@ namespace lectern::index {
 namespace {
 
 constexpr int64_t kMaxBreadth = 10000;          // of a walk or an insertion
+constexpr char kFittedFile[] = "fitted.bin";
 constexpr int64_t kMaxRows = int64_t{1} << 30;  // node numbers are 32 bits
 constexpr int64_t kScanBlock = 256;             // codes of a block stay in L2 (96 KiB at 384)
 constexpr int64_t kAlwaysScan = 4096;           // rows below which a scan beats a walk, and is exact
@@ -130,6 +131,17 @@ absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Build(std::vector<float>
     ASSIGN_OR_RETURN(graph, HnswGraph::Build(table, options));
   }
   return std::unique_ptr<DenseIndex>(new TableIndex(std::move(table), std::move(graph)));
+}
+
+absl::StatusOr<FileEntry> DenseIndex::WriteFitted(std::vector<float> vectors, int64_t dim, SegmentFolder& folder, ThreadPool& pool) {
+  ASSIGN_OR_RETURN(const VectorTable table, VectorTable::Make(std::move(vectors), dim, pool));
+  return table.Write(folder, kFittedFile);
+}
+
+absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::OpenFitted(SegmentFiles& files) {
+  if (files.entry().Find(kFittedFile) == nullptr) return std::unique_ptr<DenseIndex>();
+  ASSIGN_OR_RETURN(VectorTable table, VectorTable::Open(files, kFittedFile));
+  return std::unique_ptr<DenseIndex>(new TableIndex(std::move(table), nullptr));
 }
 
 absl::StatusOr<std::unique_ptr<DenseIndex>> DenseIndex::Open(SegmentFiles& files) {

@@ -52,6 +52,9 @@ class DenseIndex {
   static absl::StatusOr<std::unique_ptr<DenseIndex>> Build(std::vector<float> vectors, int64_t dim,
                                                            const DenseBuildOptions& options, ThreadPool& pool);
   static absl::StatusOr<std::unique_ptr<DenseIndex>> Open(SegmentFiles& files);
+  // Fitted vectors beside the raw ones: fitted.bin, searched exactly. Null where the segment has none.
+  static absl::StatusOr<FileEntry> WriteFitted(std::vector<float> vectors, int64_t dim, SegmentFolder& folder, ThreadPool& pool);
+  static absl::StatusOr<std::unique_ptr<DenseIndex>> OpenFitted(SegmentFiles& files);
   virtual ~DenseIndex() = default;
   virtual absl::StatusOr<std::vector<FileEntry>> Write(SegmentFolder& folder) const = 0;
   virtual absl::StatusOr<std::vector<DenseHit>> Search(std::span<const float> query,

@@ -181,6 +181,7 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
   const bool first = state.segments.empty();
   IndexOptions options = given;
   options.dense.kind = DenseKind::kFlat;   // a delta is small: exact, and cheap to fold
+  options.denoise = nullptr;               // and no neighbourhood of its own: raw until the next build
   if (!first && !HasVectors(state) && options.encoder != nullptr) {
     if (alive > 0) report.notes.push_back("the collection has no vectors yet, so the new documents get none; `lectern index build` encodes everything");
     options.encoder = nullptr;
@@ -213,7 +214,7 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
   next.indexed_seq = seen_seq;
   next.settings = SettingsOf(parts.settings, *parts.analyzer, first ? options.encoder : nullptr);
   // Segments that stay are what they were, whatever is at hand now: the settings say what is in all of them.
-  for (const char* made_with : {"analyzer_version", "encoder"}) {
+  for (const char* made_with : {"analyzer_version", "encoder", "denoise"}) {
     if (!first && state.settings.contains(made_with)) next.settings[made_with] = state.settings[made_with];
   }
   RETURN_IF_ERROR(dir.Publish(collection, next));
@@ -260,6 +261,7 @@ absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& 
   next.indexed_seq = seq;
   ASSIGN_OR_RETURN(next.segments, builder.Finish());
   next.settings = SettingsOf(parts.settings, *parts.analyzer, options.encoder);
+  if (!builder.denoise_reports().empty()) next.settings["denoise"] = builder.denoise_reports();
   RETURN_IF_ERROR(dir.Publish(collection, next));
   report.generation = next.generation;
   report.indexed_seq = next.indexed_seq;

@@ -28,7 +28,24 @@
 
 namespace lectern::index {
 
+// Asked once a segment of a whole build, with all its vectors [chunks, dim] and a sample of its chunks' embedding texts: fitted
+// vectors of the same shape, or none. Without an encoder dim is 0 and there is nothing to fit. What it learned goes into the
+// generation's settings as "denoise", an object a segment.
+struct DenoiseRequest {
+  const std::vector<float>& vectors;
+  int64_t dim = 0;
+  const std::vector<int32_t>& sample_chunks;
+  const std::vector<std::string>& sample_texts;
+};
+struct DenoiseResult {
+  std::vector<float> fitted;   // empty: none
+  Json report;
+};
+using DenoiseHook = std::function<absl::StatusOr<DenoiseResult>(const DenoiseRequest&)>;
+inline constexpr int64_t kDenoiseSample = 2000;   // chunks of a segment whose texts the hook gets
+
 struct IndexOptions {
+  DenoiseHook denoise;                 // null: raw vectors alone
   int64_t memory_bytes = int64_t{2} << 30;
   Encoder* encoder = nullptr;          // null: no vectors
   DenseBuildOptions dense;

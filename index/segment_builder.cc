@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/rng.h"
+
 namespace lectern::index {
 namespace {
 
@@ -33,10 +35,14 @@ struct SegmentBuilder::Open {
   std::vector<std::string> pending;         // embedding texts
   std::vector<int64_t> pending_chunks;      // their chunk ordinals
   int64_t pending_bytes = 0;
+  std::vector<int32_t> sample_chunks;       // of the denoising hook: a reservoir over the chunks
+  std::vector<std::string> sample_texts;
+  int64_t sample_bytes = 0;
   int64_t num_documents = 0, num_chunks = 0;
 
-  int64_t bytes() const {
-    return documents->buffered_bytes() + bm25->buffered_bytes() + static_cast<int64_t>(vectors.size() * sizeof(float)) + pending_bytes;
+  // Fitting holds the vectors three times: raw, packed for the neighbour search, fitted.
+  int64_t bytes(bool denoise) const {
+    return documents->buffered_bytes() + bm25->buffered_bytes() + static_cast<int64_t>(vectors.size() * sizeof(float)) * (denoise ? 2 : 1) + pending_bytes + sample_bytes;
   }
 };
 
@@ -84,13 +90,34 @@ absl::Status SegmentBuilder::Add(const StoredDocument& stored, const KnownVector
       }
     }
   }
+  if (options_.encoder != nullptr && options_.denoise) {
+    for (size_t i = 0; i < spans.size(); ++i) {
+      const int64_t chunk = open_->num_chunks + static_cast<int64_t>(i);
+      // The same reservoir for the same chunks in the same order, whatever machine builds.
+      int64_t place = chunk;
+      if (chunk >= kDenoiseSample) {
+        Rng rng(/*seed=*/0x6d66, static_cast<uint64_t>(chunk));
+        place = rng.Below(chunk + 1);
+        if (place >= kDenoiseSample) continue;
+      } else {
+        open_->sample_chunks.emplace_back();
+        open_->sample_texts.emplace_back();
+      }
+      open_->sample_chunks[static_cast<size_t>(place)] = static_cast<int32_t>(chunk);
+      std::string& text = open_->sample_texts[static_cast<size_t>(place)];
+      open_->sample_bytes -= static_cast<int64_t>(text.size());
+      text = EmbeddingText(document.title, std::string_view(document.text).substr(static_cast<size_t>(spans[i].begin),
+                                                                                  static_cast<size_t>(spans[i].end - spans[i].begin)));
+      open_->sample_bytes += static_cast<int64_t>(text.size());
+    }
+  }
   open_->num_chunks += static_cast<int64_t>(spans.size());
   ++open_->num_documents;
   ++documents_;
   chunks_ += static_cast<int64_t>(spans.size());
   if (open_->pending.size() >= kEncodeBatch) RETURN_IF_ERROR(EncodePending());
   // Building HNSW and writing postings need about as much again as what is held.
-  if (open_->bytes() > options_.memory_bytes / 2) RETURN_IF_ERROR(Cut());
+  if (open_->bytes(options_.denoise != nullptr) > options_.memory_bytes / 2) RETURN_IF_ERROR(Cut());
   return absl::OkStatus();
 }
 
@@ -112,6 +139,20 @@ absl::Status SegmentBuilder::EncodePending() {
   return absl::OkStatus();
 }
 
+absl::Status SegmentBuilder::Denoise(SegmentEntry& entry) {
+  const int64_t dim = options_.encoder != nullptr ? options_.encoder->dim() : 0;
+  ASSIGN_OR_RETURN(DenoiseResult denoised, options_.denoise({open_->vectors, dim, open_->sample_chunks, open_->sample_texts}));
+  if (!denoised.fitted.empty()) {
+    if (denoised.fitted.size() != open_->vectors.size()) {
+      return Internal("denoising returned ", denoised.fitted.size(), " values for ", open_->vectors.size());
+    }
+    ASSIGN_OR_RETURN(entry.files.emplace_back(), DenseIndex::WriteFitted(std::move(denoised.fitted), dim, *open_->folder, *options_.pool));
+  }
+  denoised.report["segment"] = entry.folder;
+  denoise_reports_.push_back(std::move(denoised.report));
+  return absl::OkStatus();
+}
+
 absl::Status SegmentBuilder::Cut() {
   RETURN_IF_ERROR(EncodePending());
   SegmentEntry entry;
@@ -126,6 +167,7 @@ absl::Status SegmentBuilder::Cut() {
   ASSIGN_OR_RETURN(FileEntry bm25, bm25_file->Finish());
   entry.files.push_back(std::move(bm25));
   open_->bm25.reset();
+  if (options_.denoise && open_->num_chunks > 0) RETURN_IF_ERROR(Denoise(entry));
   if (options_.encoder != nullptr && open_->num_chunks > 0) {
     ASSIGN_OR_RETURN(const auto dense, DenseIndex::Build(std::move(open_->vectors), options_.encoder->dim(), options_.dense, *options_.pool));
     ASSIGN_OR_RETURN(std::vector<FileEntry> files, dense->Write(*open_->folder));

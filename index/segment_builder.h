@@ -46,11 +46,13 @@ class SegmentBuilder {
   int64_t chunks() const { return chunks_; }
   int64_t cut_chunks() const { return cut_chunks_; }
   double encode_seconds() const { return encode_seconds_; }
+  const Json& denoise_reports() const { return denoise_reports_; }  // one a segment with chunks; empty without the hook
 
  private:
   struct Open;   // the segment being written
   absl::Status Begin();
   absl::Status EncodePending();
+  absl::Status Denoise(SegmentEntry& entry);
   absl::Status Cut();
 
   DataDirectory& dir_;
@@ -63,6 +65,7 @@ class SegmentBuilder {
   std::vector<SegmentEntry> finished_;
   int64_t documents_ = 0, chunks_ = 0, cut_chunks_ = 0;
   double encode_seconds_ = 0;
+  Json denoise_reports_ = Json::array();
 };
 
 }  // namespace lectern::index

@@ -94,8 +94,8 @@ absl::StatusOr<VectorTable> VectorTable::Make(std::vector<float> vectors, int64_
   return table;
 }
 
-absl::StatusOr<FileEntry> VectorTable::Write(SegmentFolder& folder) const {
-  ASSIGN_OR_RETURN(std::unique_ptr<SegmentFile> file, folder.Create("vectors.bin"));
+absl::StatusOr<FileEntry> VectorTable::Write(SegmentFolder& folder, std::string_view name) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<SegmentFile> file, folder.Create(name));
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.version = kVersion;
@@ -113,12 +113,12 @@ absl::StatusOr<FileEntry> VectorTable::Write(SegmentFolder& folder) const {
   return file->Finish();
 }
 
-absl::StatusOr<VectorTable> VectorTable::Open(SegmentFiles& files) {
+absl::StatusOr<VectorTable> VectorTable::Open(SegmentFiles& files, std::string_view name) {
   VectorTable table;
-  ASSIGN_OR_RETURN(table.map_, files.Take("vectors.bin"));
+  ASSIGN_OR_RETURN(table.map_, files.Take(name));
   const std::span<const std::byte> bytes = table.map_.bytes();
   const int64_t length = static_cast<int64_t>(bytes.size());
-  const std::string where = files.PathOf("vectors.bin");
+  const std::string where = files.PathOf(name);
   Header header;
   if (length < kAlign) return DataLoss(where, ": must hold a header of ", kAlign, " bytes, it has ", length);
   std::memcpy(&header, bytes.data(), sizeof(header));

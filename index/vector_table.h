@@ -31,8 +31,8 @@ inline constexpr float kMaxDenseValue = 1e6f;  // products of such rows stay fin
 class VectorTable {
  public:
   static absl::StatusOr<VectorTable> Make(std::vector<float> vectors, int64_t dim, ThreadPool& pool);
-  static absl::StatusOr<VectorTable> Open(SegmentFiles& files);
-  absl::StatusOr<FileEntry> Write(SegmentFolder& folder) const;  // vectors.bin
+  static absl::StatusOr<VectorTable> Open(SegmentFiles& files, std::string_view name = "vectors.bin");
+  absl::StatusOr<FileEntry> Write(SegmentFolder& folder, std::string_view name = "vectors.bin") const;
 
   int64_t rows() const { return rows_; }
   int64_t dim() const { return dim_; }

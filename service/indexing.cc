@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "index/analyzer.h"
 #include "index/chunker.h"
+#include "service/denoise.h"
 
 namespace lectern::service {
 namespace {
@@ -14,7 +15,7 @@ absl::Status CheckAnn(const std::string& kind, std::string_view name) {
 }
 
 absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& writer, std::string_view collection,
-                                               const std::string& ann, const IndexHooks& hooks) {
+                                               const std::string& ann, const std::string& denoise, const IndexHooks& hooks) {
   ASSIGN_OR_RETURN(const index::CollectionSettings settings, index::LoadCollection(*writer.store, collection));
   index::IndexOptions options;
   options.memory_bytes = engine.config().Int("index.memory_bytes");
@@ -31,6 +32,12 @@ absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& wri
     ASSIGN_OR_RETURN(options.encoder, engine.EncoderNamed(settings.embed_model, &why));
   }
   if (options.encoder == nullptr && hooks.note) hooks.note("no vectors, BM25 alone: " + why);
+  const index::Manifest manifest = writer.directory->manifest();
+  const auto state = manifest.collections.find(std::string(collection));
+  std::string mode = denoise;
+  if (mode.empty()) mode = state == manifest.collections.end() ? "off" : DenoiseModeOf(state->second);
+  if (denoise.empty() && mode == "on" && options.encoder == nullptr) mode = "auto";   // `on` was asked for when there were vectors
+  ASSIGN_OR_RETURN(options.denoise, MakeDenoiseHook(mode, options.encoder, engine.pool(), hooks));
   return options;
 }
 
@@ -63,15 +70,15 @@ absl::StatusOr<index::CollectionSettings> NewCollectionSettings(const Config& co
 }
 
 absl::StatusOr<index::IndexReport> UpdateIndexNow(Engine& engine, Writer& writer, std::string_view collection, const IndexHooks& hooks) {
-  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, "", hooks));
+  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, "", "", hooks));
   ASSIGN_OR_RETURN(const index::IndexReport report, index::UpdateIndex(*writer.directory, *writer.store, collection, options));
   TellCuts(report, hooks);
   return report;
 }
 
 absl::StatusOr<index::IndexReport> BuildIndexNow(Engine& engine, Writer& writer, std::string_view collection, const std::string& ann,
-                                                 const IndexHooks& hooks) {
-  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, ann, hooks));
+                                                 const std::string& denoise, const IndexHooks& hooks) {
+  ASSIGN_OR_RETURN(const index::IndexOptions options, OptionsFor(engine, writer, collection, ann, denoise, hooks));
   ASSIGN_OR_RETURN(const index::IndexReport report, index::BuildIndex(*writer.directory, *writer.store, collection, options));
   TellCuts(report, hooks);
   return report;
@@ -81,7 +88,7 @@ absl::StatusOr<index::IndexReport> RepairIndexNow(Engine& engine, Writer& writer
   index::IndexOptions options;
   // Where the store has lost the collection there is nothing to build: then no encoder is needed, either.
   if (!absl::IsNotFound(index::LoadCollection(*writer.store, collection).status())) {
-    ASSIGN_OR_RETURN(options, OptionsFor(engine, writer, collection, "", hooks));
+    ASSIGN_OR_RETURN(options, OptionsFor(engine, writer, collection, "", "", hooks));
   }
   ASSIGN_OR_RETURN(const index::IndexReport report, index::RepairIndex(*writer.directory, *writer.store, collection, options));
   TellCuts(report, hooks);

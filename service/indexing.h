@@ -29,9 +29,10 @@ absl::StatusOr<index::CollectionSettings> NewCollectionSettings(const Config& co
 // A delta of what changed since the last generation.
 absl::StatusOr<index::IndexReport> UpdateIndexNow(Engine& engine, Writer& writer, std::string_view collection,
                                                   const IndexHooks& hooks);
-// Everything folded into one segment; `ann` flat or hnsw, empty: what the collection was made with.
+// Everything folded into one segment; `ann` flat or hnsw, empty: what the collection was made with; `denoise` off, auto or
+// on, empty: as the last one.
 absl::StatusOr<index::IndexReport> BuildIndexNow(Engine& engine, Writer& writer, std::string_view collection,
-                                                 const std::string& ann, const IndexHooks& hooks);
+                                                 const std::string& ann, const std::string& denoise, const IndexHooks& hooks);
 absl::StatusOr<index::IndexReport> RepairIndexNow(Engine& engine, Writer& writer, std::string_view collection,
                                                   const IndexHooks& hooks);
 

@@ -4,13 +4,14 @@
 #include "base/problem.h"
 #include "index/ingest.h"
 #include "service/cli/app.h"
+#include "service/denoise.h"
 #include "service/indexing.h"
 
 namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string collection, format = "auto", on_conflict = "replace", shard, ann, rejects, only, device = "cpu";
+  std::string collection, format = "auto", on_conflict = "replace", shard, ann, rejects, only, denoise, device = "cpu";
   std::vector<std::string> inputs;
   index::IngestOptions options;
   bool no_index = false, dry_run = false, resume = false;
@@ -180,16 +181,14 @@ absl::StatusOr<int> Ingest(Context& context, const Args& given) {
 }
 
 absl::StatusOr<int> Build(Context& context, const Args& args, bool everything) {
-  for (const std::string& part : {std::string("nci"), std::string("denoise")}) {
-    if (args.only.find(part) != std::string::npos) return NotSupported("--only ", part, " is not part of this build");
-  }
+  if (args.only.find("nci") != std::string::npos) return NotSupported("--only nci is not part of this build");
   if (args.device != "cpu") return NotSupported("--device ", args.device, ": this build indexes on the cpu");
   if (!args.only.empty()) return NotSupported("--only: bm25 and dense are always built together, so that a segment is whole");
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
   Progress progress(*context.terminal, "index", 0);
   const service::IndexHooks hooks = Hooks(*context.terminal, progress);
-  const auto report = everything ? service::BuildIndexNow(*context.engine, writer, name, args.ann, hooks)
+  const auto report = everything ? service::BuildIndexNow(*context.engine, writer, name, args.ann, args.denoise, hooks)
                                  : service::UpdateIndexNow(*context.engine, writer, name, hooks);
   if (WasStopped(report.status())) {
     return Resumable(report.status(), "stopped; the published generation stays as it was. Run the same command again");
@@ -228,6 +227,7 @@ absl::StatusOr<int> Status(Context& context, const Args& args) {
   }
   context.terminal->Line(internal::Concat(name, ": ", documents, " documents, ", indexed, " in generation ", state.generation, " (", chunks,
                                           " chunks, ", state.segments.size(), " segments, ", service::FormatBytes(bytes), "), ", behind, " changes not indexed"));
+  for (const std::string& line : service::DenoiseLines(state)) context.terminal->Line(line);
   return kOk;
 }
 
@@ -297,6 +297,7 @@ void RegisterIngest(Registry& registry) {
   };
   CLI::App* build = sub("build", "fold everything into one generation of one segment", [args](Context& c) { return Build(c, *args, true); });
   build->add_option("--ann", args->ann, "flat or hnsw");
+  build->add_option("--denoise", args->denoise, "off, auto or on: fitted vectors beside the raw ones, where they help");
   build_flags(build);
   build_flags(sub("update", "add what changed since the last generation", [args](Context& c) { return Build(c, *args, false); }));
   build_flags(sub("compact", "the same as build: fold every segment into one", [args](Context& c) { return Build(c, *args, true); }));

@@ -41,6 +41,7 @@ void AddSearchFlags(CLI::App* command, SearchFlags& flags) {
   command->add_option("--k1", flags.k1, "BM25 k1");
   command->add_option("--b", flags.b, "BM25 b");
   command->add_option("--ef", flags.ef, "HNSW search width");
+  command->add_flag("--denoise", flags.denoise, "dense: search the fitted vectors of `index build --denoise`");
   command->add_option("--filter", flags.filter, "condition on fields: lang = 'en' and year >= 2015; or its JSON form");
   command->add_option("--rerank", flags.rerank, "cross-encoder that orders the best hits again: id or path");
   command->add_option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
@@ -114,10 +115,12 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
     spec.k1 = flags.k1;
     spec.b = flags.b;
     if (flags.ef.has_value()) spec.ef = static_cast<int>(*flags.ef);
+    spec.denoise = flags.denoise;
     if (const auto it = weights.find(name); it != weights.end()) spec.weight = it->second;
     request.retrievers.push_back(spec);
   }
   if (!bm25 && (flags.k1.has_value() || flags.b.has_value())) return InvalidArgument("--k1 and --b are BM25's; --retrievers is ", wanted);
+  if (!dense && flags.denoise) return InvalidArgument("--denoise is of the dense retriever; --retrievers is ", wanted);
   if (!dense && flags.ef.has_value()) return InvalidArgument("--ef is of the dense retriever; --retrievers is ", wanted);
   if (!(bm25 && dense) && !(flags.fusion.empty() && flags.weights.empty() && !flags.rrf_k.has_value())) {
     return InvalidArgument("--fusion, --weights and --rrf-k need two retrievers; --retrievers is ", wanted);
@@ -264,7 +267,7 @@ absl::Status WriteRunMeta(const Context& context, const index::Corpus& corpus, c
       retrievers.push_back({{"type", "bm25"}, {"k1", spec.k1.value_or(shipped.k1)}, {"b", spec.b.value_or(shipped.b)},
                             {"weight", index::WeightOf(spec, *request.fusion)}});
     } else {
-      retrievers.push_back({{"type", "dense"}, {"ef", spec.ef}, {"weight", index::WeightOf(spec, *request.fusion)}});
+      retrievers.push_back({{"type", "dense"}, {"ef", spec.ef}, {"denoise", spec.denoise}, {"weight", index::WeightOf(spec, *request.fusion)}});
     }
   }
   const Json meta = {{"engine", {{"version", context.version}}}, {"generation", corpus.generation()}, {"encoder", EncoderJson(corpus)},
@@ -293,6 +296,7 @@ std::string DegradedSentence(const std::string& reason, const std::string& why) 
   const auto after = [&reason](std::string_view prefix) { return reason.substr(prefix.size()); };
   if (reason == "no-vectors") return "BM25 alone: the collection has no vectors" + (why.empty() || why == "the collection has no vectors" ? "" : " (" + why + ")");
   if (reason == "no-encoder") return "BM25 alone: the collection's encoder is not at hand" + (why.empty() ? "" : " (" + why + ")");
+  if (reason == "not-denoised") return "the collection has no fitted vectors; the encoder's own were searched (`lectern index build --denoise`)";
   if (reason == "timeout:rerank") return "the time allowed passed in the cross-encoder; the order is that of the retrievers (search.timeout_ms, --timeout)";
   if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
   if (reason == "query-cut") return "the query is longer than the encoder reads; its vector stands for the beginning, BM25 used every word";

@@ -23,7 +23,7 @@ struct SearchFlags {
   int64_t k = -1, offset = 0;            // k below 0: setting search.k, unless k_flag was given
   std::optional<int64_t> k_flag, candidates, rerank_depth, rrf_k, ef;
   std::optional<double> k1, b;           // unset: the shipped defaults
-  bool explain = false, chunks = false;
+  bool explain = false, chunks = false, denoise = false;
 };
 
 void AddSearchFlags(CLI::App* command, SearchFlags& flags);
