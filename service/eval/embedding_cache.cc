@@ -42,6 +42,11 @@ absl::StatusOr<std::unique_ptr<EmbeddingCache>> EmbeddingCache::Open(const std::
   return cache;
 }
 
+void EmbeddingCache::Know(std::string_view text, std::span<const float> vector) {
+  if (!rows_.emplace(Key(text), static_cast<int64_t>(vectors_.size()) / dim_).second) return;
+  vectors_.insert(vectors_.end(), vector.begin(), vector.end());
+}
+
 absl::StatusOr<std::vector<float>> EmbeddingCache::Encode(std::span<const std::string> texts,
                                                           const std::function<void(int64_t, int64_t)>& progress,
                                                           const CancelToken* cancel) {

@@ -30,6 +30,8 @@ class EmbeddingCache {
   absl::StatusOr<std::vector<float>> Encode(std::span<const std::string> texts,
                                             const std::function<void(int64_t done, int64_t total)>& progress,
                                             const CancelToken* cancel);
+  // What is known from elsewhere; kept in memory alone.
+  void Know(std::string_view text, std::span<const float> vector);
   int64_t encoded() const { return encoded_; }  // texts that were not in the cache
   int64_t dim() const { return dim_; }
 

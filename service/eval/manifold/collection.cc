@@ -129,6 +129,12 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
     if (score.name == "gated") cell.detectable = (score.difference.difference.high - score.difference.difference.low) / 2;
     cell.systems.push_back(std::move(score));
   }
+  if (options.keep_vectors) {
+    cell.raw = raw;
+    cell.gated = gated;
+    cell.queries = queries;
+    cell.topics = topics;
+  }
   return cell;
 }
 

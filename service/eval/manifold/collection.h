@@ -41,6 +41,7 @@ struct CellOptions {
   int64_t replicas = 1000;
   uint64_t seed = 1;
   bool embed_only = false;
+  bool keep_vectors = false;
   std::function<void(int64_t done, int64_t total)> progress;
 };
 
@@ -56,6 +57,8 @@ struct CollectionCell {
   manifold::Denoised decision;   // vectors emptied
   std::vector<SystemScore> systems;
   double detectable = 0;         // half width of the 95 % interval of gated - raw in nDCG@10
+  std::vector<float> raw, gated, queries;   // where CellOptions::keep_vectors
+  std::vector<Topic> topics;                // those judged, in the order of `queries`
 };
 
 absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const NoiseCell& noise, const CellOptions& options,

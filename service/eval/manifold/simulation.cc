@@ -129,9 +129,28 @@ std::string Pair(const RecallPair& pair) {
 
 }  // namespace
 
+namespace {
+
+absl::StatusOr<std::vector<Setting>> RowsNamed(const std::string& names) {
+  if (names.empty()) return std::vector<Setting>(std::begin(kSettings), std::end(kSettings));
+  std::vector<Setting> rows;
+  for (size_t begin = 0; begin <= names.size();) {
+    const size_t end = std::min(names.find(',', begin), names.size());
+    const std::string name = names.substr(begin, end - begin);
+    begin = end + 1;
+    const auto found = std::find_if(std::begin(kSettings), std::end(kSettings), [&](const Setting& s) { return internal::Concat(s.d, ":", s.ratio) == name; });
+    if (found == std::end(kSettings)) return InvalidArgument("--rows names d:ratio of the table, such as 4:2 or 12:0.25, got '", name, "'");
+    rows.push_back(*found);
+  }
+  return rows;
+}
+
+}  // namespace
+
 absl::Status RunSimulation(const SimulationOptions& options, ThreadPool& pool) {
   if (options.documents < kReplicas) return InvalidArgument("the simulation needs at least ", kReplicas, " documents, got ", options.documents);
-  for (const Setting& setting : kSettings) {
+  ASSIGN_OR_RETURN(const std::vector<Setting> settings, RowsNamed(options.rows));
+  for (const Setting& setting : settings) {
     SimulationRow row{.d = setting.d, .k = setting.k, .plane_d = setting.plane_d, .ratio = setting.ratio, .seeds = options.seeds};
     row.published_raw = setting.published_raw;
     row.published_gated = setting.published_gated;

@@ -4,7 +4,7 @@
 //
 // Shapes:  20,000 documents, 500 queries, recall@10 against the clean neighbours; ratio = sigma sqrt(D) / median 10-NN distance.
 // Threads: the pool's.
-// Errors:  those of the parts; kCancelled.
+// Errors:  those of the parts; kInvalidArgument (a row that is not one of the nine); kCancelled.
 // Cost:    about five exact searches of 20,000 in 20,000 and as many fits a seed and row.
 #pragma once
 
@@ -39,6 +39,7 @@ struct SimulationRow {
 struct SimulationOptions {
   int64_t seeds = 10;
   uint64_t first_seed = 1;
+  std::string rows;                                   // "4:2,12:0.25": manifold dimension and ratio; empty: all nine
   int64_t documents = 20000, queries = 500, dim = 128;
   std::function<void(const SimulationRow&)> row;
   const CancelToken* cancel = nullptr;
