@@ -48,10 +48,10 @@ struct RetrieverSpec {
   double weight = -1;                  // in the fusion; below 0: the shipped default, which is 1 but in kLinear
 };
 
-// The fusion that is used where a request names none; chosen leave-one-set-out (scripts/choose_fusion.py, bench/REPORT.md).
+// The fusion that is used where a request names none: the best mean gain over four sets (scripts/choose_fusion.py, bench/REPORT.md).
 inline constexpr FusionMethod kDefaultFusion = FusionMethod::kLinear;
-inline constexpr double kDefaultBm25Weight = 1.0;
-inline constexpr double kDefaultDenseWeight = 1.0;
+inline constexpr double kDefaultBm25Weight = 0.7;
+inline constexpr double kDefaultDenseWeight = 1.3;
 double WeightOf(const RetrieverSpec& spec, FusionMethod method);   // its own, or the default
 
 struct SearchRequest {

@@ -1,21 +1,17 @@
 #!/usr/bin/env python3
-"""Chooses the fusion's method and weights leave-one-set-out, from what the retrievers of `lectern search` gave.
+"""Chooses the fusion's method and weights leave-one-set-out, from a run of each retriever.
 
-  scripts/choose_fusion.py --lectern build/release/service/lectern --data DIR \\
-      scifact:DATA/scifact/queries.jsonl:DATA/scifact/qrels/test.tsv nq:DATA/nq/queries.dev.jsonl:DATA/nq/qrels/dev.tsv ...
+  lectern eval search scifact --topics ... --qrels ... --retrievers bm25 --save-run scifact.bm25    # and dense: 1,000 hits a query
+  scripts/choose_fusion.py scifact:scifact.bm25:scifact.dense:DATA/scifact/qrels/test.tsv nq:nq.bm25:nq.dense:DATA/nq/qrels/dev.tsv ...
 
-Each set is COLLECTION:TOPICS:QRELS. The candidates of both retrievers (200 each), each scored by both, come from
-`lectern search --topics --json`; --cache DIR keeps them. Fused here by the formulas of index/fusion.h over a grid of methods
-and weights; nDCG@10 has linear gain and the engine's ties. For each set, the setting with the best mean gain over the better
-of BM25 and dense on the *other* sets is applied to it: the held-out row. Prints
-the grid, the held-out rows and the setting chosen over all sets, which is the default to ship.
+Each set is NAME:BM25_RUN:DENSE_RUN:QRELS. The candidates are the first 200 of both runs, each with the score that either run has for
+it; where one of them ends before it, with the last score of that run (BM25 may end early: 0). Fused here by the formulas of
+index/fusion.h over a grid of methods and weights; nDCG@10 has linear gain and the engine's ties. For each set, the setting with the
+best mean gain over the better of BM25 and dense on the *other* sets is applied to it: the held-out row. Prints the grid, the held-out
+rows and the setting chosen over all sets, which is the default to ship; `lectern eval search` then measures it.
 """
 import argparse
-import gzip
 import json
-import os
-import subprocess
-import sys
 from collections import defaultdict
 
 import numpy as np
@@ -30,34 +26,35 @@ def read_qrels(path):
     return qrels
 
 
-def candidates(a, collection, topics):
-    """A line a query: {"query_id", "hits": [{"doc_id", "sources": {"bm25": {"rank", "score"}, "dense": ...}}]}."""
-    path = os.path.join(a.cache, collection + ".ndjson.gz") if a.cache else None
-    if path and os.path.exists(path):
-        return gzip.open(path, "rt")
-    out = subprocess.run([a.lectern, "--data", a.data, "--json", "-q", "search", collection, "--topics", topics,
-                          "--candidates", str(a.depth), "--k", str(2 * a.depth)], check=True, stdout=subprocess.PIPE, text=True).stdout
-    if path:
-        os.makedirs(a.cache, exist_ok=True)
-        with gzip.open(path, "wt", 1) as f:
-            f.write(out)
-    return out.splitlines()
+def read_run(path):
+    run = defaultdict(dict)
+    for line in open(path):
+        c = line.split()
+        run[c[0]][c[2]] = (int(c[3]), float(c[4]))
+    return run
+
+
+def candidates(runs, depth, query):
+    """(document, rank and score by BM25, rank and score by the vectors), rank 0: not among the first `depth`."""
+    lists = [run.get(query, {}) for run in runs]
+    last = [0.0 if len(hits) < 1000 else min(score for _, score in hits.values()) for hits in lists]
+    rows = []
+    for document in sorted({d for hits in lists for d, (rank, _) in hits.items() if rank <= depth}):
+        row = [document]
+        for hits, floor in zip(lists, last):
+            rank, score = hits.get(document, (0, floor))
+            row += [rank if rank <= depth else 0, score]
+        rows.append(tuple(row))
+    return rows
 
 
 class Set:
     """Matrices [query, candidate], candidates by document id: ranks (0: not found), scores, grades; best DCG a query."""
 
-    def __init__(self, a, collection, topics, qrels_path):
+    def __init__(self, bm25_path, dense_path, qrels_path, depth):
         qrels = read_qrels(qrels_path)
-        found = {}
-        for line in candidates(a, collection, topics):
-            response = json.loads(line)
-            if response["degraded"]:
-                sys.exit(f"{collection}: degraded: {response['degraded']}")
-            if response["query_id"] in qrels:
-                found[response["query_id"]] = sorted(
-                    (h["doc_id"], h["sources"]["bm25"]["rank"] or 0, h["sources"]["bm25"]["score"],
-                     h["sources"]["dense"]["rank"] or 0, h["sources"]["dense"]["score"]) for h in response["hits"])
+        runs = (read_run(bm25_path), read_run(dense_path))
+        found = {query: candidates(runs, depth, query) for query in qrels}
         shape = (len(qrels), max(len(rows) for rows in found.values()))
         self.valid = np.zeros(shape, bool)
         self.ranks, self.scores, self.grades = np.zeros((2, *shape)), np.zeros((2, *shape)), np.zeros(shape)
@@ -89,36 +86,24 @@ def rrf(k):
     return lambda s, i: np.where(s.ranks[i] > 0, 1 / (k + s.ranks[i]), 0)
 
 
-def scaled(floors):
-    """(score - floor) / (best - floor); floors None: the lowest that the retriever found, which also stands for the rest."""
+def scaled(every_candidate):
+    """score / best score, of every candidate; or (score - lowest) / (best - lowest) of what the retriever found, 0 for the rest."""
     def part(s, i):
         own = s.own(i)
         high = np.nan_to_num(np.nanmax(np.where(np.isnan(own), -np.inf, own), 1, keepdims=True), neginf=1)
-        if floors is not None:
-            return (s.scores[i] - floors[i]) / np.maximum(high - floors[i], 1e-9)
+        if every_candidate:
+            return s.scores[i] / np.maximum(high, 1e-9)
         low = np.nan_to_num(np.nanmin(np.where(np.isnan(own), np.inf, own), 1, keepdims=True), posinf=0)
         return np.where(np.isnan(own), 0, (np.nan_to_num(own) - low) / np.maximum(high - low, 1e-9))
     return part
 
 
-def standard(s, i):
-    own = s.own(i)
-    count = np.maximum((~np.isnan(own)).sum(1, keepdims=True), 1)
-    mean = np.nansum(own, 1, keepdims=True) / count
-    deviation = np.sqrt(np.nansum((own - mean) ** 2, 1, keepdims=True) / count)
-    return (s.scores[i] - mean) / np.maximum(deviation, 1e-9)
-
-
-METHODS = {"rrf k=60": rrf(60), "rrf k=10": rrf(10), "relative": scaled(None), "linear": scaled((0.0, 0.0)),
-           "linear from -1": scaled((0.0, -1.0)), "standard": standard}
+METHODS = {"rrf k=60": rrf(60), "rrf k=10": rrf(10), "relative": scaled(False), "linear": scaled(True)}
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("sets", nargs="+")
-    ap.add_argument("--lectern", default="build/release/service/lectern")
-    ap.add_argument("--data", required=True)
-    ap.add_argument("--cache")
     ap.add_argument("--depth", type=int, default=200)
     ap.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     ap.add_argument("--json")
@@ -126,8 +111,8 @@ def main():
     sets, base, table = [], {}, defaultdict(dict)
     shares = [i / 20 for i in range(1, 20)]   # the dense retriever's share of the weight
     for one in a.sets:
-        name, topics, qrels_path = one.split(":")
-        s = Set(a, name, topics, qrels_path)
+        name, bm25_path, dense_path, qrels_path = one.split(":")
+        s = Set(bm25_path, dense_path, qrels_path, a.depth)
         base[name] = tuple(s.ndcg10(np.where(np.isnan(s.own(i)), -np.inf, s.own(i))) for i in (0, 1))
         sets.append(name)
         for method in a.methods:
