@@ -1,5 +1,4 @@
 // ask: search, pack, read, judge, cite.
-#include <algorithm>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -66,22 +65,17 @@ absl::StatusOr<Json> ResultJson(const answer::AnswerResult& r, const index::Corp
               {"took_ms", took}};
 }
 
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
-
 void Print(const Terminal& terminal, const answer::AnswerResult& result, const std::string& collection) {
   if (result.outcome == answer::Outcome::kAbstained) {
     terminal.Line("No answer: " + result.reason);
   } else {
-    terminal.Line(terminal.Bold(result.answer.value_or("")));
+    terminal.Line(terminal.Bold(Printable(result.answer.value_or(""))));
   }
   for (const auto& c : result.citations) {
-    terminal.Line(internal::Concat("  [", c.id, "] ", c.title.empty() ? c.doc_id : c.title, terminal.Dim(internal::Concat("  ", c.doc_id, " ", c.start, ":", c.end))));
-    terminal.Line("      \"" + OneLine(c.quote) + "\"");
+    terminal.Line(internal::Concat("  [", c.id, "] ", PrintableLine(c.title.empty() ? c.doc_id : c.title), terminal.Dim(internal::Concat("  ", PrintableLine(c.doc_id), " ", c.start, ":", c.end))));
+    terminal.Line("      \"" + PrintableLine(c.quote) + "\"");
   }
-  for (const auto& sentence : result.removed) terminal.Note("removed: " + OneLine(sentence.text) + " (" + sentence.reason + ")");
+  for (const auto& sentence : result.removed) terminal.Note("removed: " + PrintableLine(sentence.text) + " (" + sentence.reason + ")");
   if (result.outcome == answer::Outcome::kPartial) terminal.Note("partial: " + result.reason);
   std::map<std::string, int> reasons;
   for (const auto& passage : result.dropped) ++reasons[passage.reason];
@@ -97,7 +91,7 @@ void Print(const Terminal& terminal, const answer::AnswerResult& result, const s
                                  left.empty() ? "" : " (left out: " + left + ")", "; ", answer::AnswerModeName(result.mode), "; ", times));
   if (!result.citations.empty()) {
     const auto& c = result.citations[0];
-    terminal.Note(internal::Concat("open a citation: lectern document get ", collection, " ", c.doc_id, " --span ", c.start, ":", c.end));
+    terminal.Note(internal::Concat("open a citation: lectern document get ", collection, " ", PrintableLine(ShellQuoted(c.doc_id)), " --span ", c.start, ":", c.end));
   }
 }
 
