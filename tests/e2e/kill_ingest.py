@@ -80,13 +80,13 @@ class Driver:
         while True:
             page = self.run("document", "list", self.collection, "--limit", "5000", *(["--cursor", cursor] if cursor else []))
             lines = [json.loads(line) for line in page.stdout.splitlines()]
+            cursor = lines.pop()["next_cursor"] if lines and "next_cursor" in lines[-1] else None
             for entry in lines:
                 if entry["id"] in found:
                     raise Broken(f"document {entry['id']} is listed twice")
                 found[entry["id"]] = entry["seq"]
-            if len(lines) < 5000:
+            if cursor is None:
                 break
-            cursor = lines[-1]["id"]
         if len(set(found.values())) != len(found):
             raise Broken("two documents have one sequence number")
         return found
