@@ -34,9 +34,9 @@ absl::StatusOr<Writer> Engine::OpenForRepair(std::vector<std::string>* repaired)
 }
 
 absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenStore(uint64_t expected_seq) const {
-  // The store's own memory comes out of what ingest and index building may use: an eighth for its two write buffers, a
-  // sixteenth for its cache.
-  const int64_t share = config_.Int("index.memory_bytes") / 16;
+  // The store's own memory comes out of what ingest and index building may use: a twelfth for its two write buffers, half
+  // of that for its cache.
+  const int64_t share = config_.Int("index.memory_bytes") / 24;
   index::StoreOptions options;
   options.cache_bytes = std::min(config_.Int("storage.cache_bytes"), share);
   options.write_buffer_bytes = std::clamp(share, int64_t{1} << 20, options.write_buffer_bytes);
