@@ -111,5 +111,10 @@ int main(int argc, char** argv) {
     std::cerr << "bench_search DATA_DIRECTORY COLLECTION topics.jsonl [--k 10] [--modes bm25 hybrid dense] [--threads 0] [--limit N]\n";
     return 2;
   }
+  for (const std::string& mode : modes) {
+    if (mode == "bm25" || mode == "dense" || mode == "hybrid") continue;
+    std::cerr << "--modes knows bm25, dense and hybrid, got '" << mode << "'\n";
+    return 2;
+  }
   return lectern::Run(plain[0], plain[1], plain[2], k, threads, limit, modes);
 }
