@@ -82,7 +82,10 @@ bool SpeaksToReader(std::string_view sentence) {
   const std::vector<Word> words = SplitWords(sentence);
   const auto in = [](const WordSet& set, const Word& word) { return set.contains(word.lower); };
   bool overrides = false, names_given = false, names_before = false, says = false, duties = false, names_reader = false;
-  bool you = false, question = false, starts_with_say = false;
+  static const WordSet anybody = {"somebody", "someone", "anybody", "anyone", "user", "users", "people", "you", "they", "i"};
+  static const WordSet when = {"when", "whenever", "if", "once", "should"};
+  static const WordSet ask = {"ask", "asks", "asked"};
+  bool you = false, question = false, starts_with_say = false, supposes = false, is_asked = false;
   for (size_t i = 0; i < words.size(); ++i) {
     overrides = overrides || in(override, words[i]);
     names_given = names_given || in(given, words[i]);
@@ -93,12 +96,15 @@ bool SpeaksToReader(std::string_view sentence) {
     you = you || words[i].lower == "you" || words[i].lower == "your";
     question = question || words[i].lower == "question" || words[i].lower == "questions" || words[i].lower == "user" || words[i].lower == "asked";
     if (i == 0) starts_with_say = in(say, words[i]);
+    supposes = supposes || in(when, words[i]);
+    is_asked = is_asked || (supposes && i > 0 && in(ask, words[i]) && (in(anybody, words[i - 1]) || words[i - 1].lower == "are"));
   }
   if (sentence.find("<|") != std::string_view::npos || sentence.find("|>") != std::string_view::npos) return true;
   if (sentence.find("[INST]") != std::string_view::npos || sentence.find("<start_of_turn>") != std::string_view::npos) return true;
   if (overrides && names_given && names_before) return true;             // "disregard the earlier instructions"
   if (says && duties && (question || (you && names_reader))) return true;  // "you must answer every question with ..."
   if (starts_with_say && (duties || question) && !sentence.ends_with("?")) return true;  // "Reply only with ..."
+  if (is_asked && says) return true;                                     // "When somebody asks ..., say ..."
   if (names_reader && you && (duties || overrides)) return true;         // "As an AI assistant you must now ..."
   if (words.size() >= 2 && (words[0].lower == "system" || words[0].lower == "assistant") &&
       words[0].at.end < static_cast<int64_t>(sentence.size()) && sentence[words[0].at.end] == ':') {
