@@ -37,7 +37,8 @@ def read_run(path):
 def candidates(runs, depth, query):
     """(document, rank and score by BM25, rank and score by the vectors), rank 0: not among the first `depth`."""
     lists = [run.get(query, {}) for run in runs]
-    last = [0.0 if len(hits) < 1000 else min(score for _, score in hits.values()) for hits in lists]
+    cut = [max(len(hits) for hits in run.values()) for run in runs]   # a list as long as this was cut, a shorter one ended
+    last = [min(score for _, score in hits.values()) if len(hits) == most else 0.0 for hits, most in zip(lists, cut)]
     rows = []
     for document in sorted({d for hits in lists for d, (rank, _) in hits.items() if rank <= depth}):
         row = [document]

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -40,6 +41,14 @@ inline Cloud MakeCloud(int d, int dim, int64_t n, double sigma, uint64_t seed) {
   cloud.noisy = cloud.clean;
   AddNoise(VectorNoise::kGaussian, {.sigma = sigma}, seed, dim, cloud.noisy);
   return cloud;
+}
+
+// Sum of squared distances of the vectors to where the cloud's points lay before the noise.
+inline double SquaredError(const Cloud& cloud, const std::vector<float>& vectors) {
+  EXPECT_EQ(vectors.size(), cloud.clean.size());
+  double sum = 0;
+  for (size_t i = 0; i < cloud.clean.size(); ++i) sum += std::pow(vectors[i] - cloud.clean[i], 2);
+  return sum;
 }
 
 inline Neighbours Near(const std::vector<float>& vectors, int64_t dim, int64_t k, ThreadPool& pool) {

@@ -67,12 +67,7 @@ TEST(Denoise, AutoIsOnWhereNoiseHidesNeighboursAndTheCorpusComesOutNearer) {
   EXPECT_NEAR(result->noise.sigma2, 16e-4, 2e-4);
   EXPECT_EQ(result->vectors, again->vectors);
   const Cloud cloud = MakeCloud(3, kDim, kRows, .04, 2);
-  double before = 0, after = 0;
-  for (size_t i = 0; i < cloud.clean.size(); ++i) {
-    before += std::pow(cloud.noisy[i] - cloud.clean[i], 2);
-    after += std::pow(result->vectors[i] - cloud.clean[i], 2);
-  }
-  EXPECT_LT(after, .5 * before);
+  EXPECT_LT(SquaredError(cloud, result->vectors), .5 * SquaredError(cloud, cloud.noisy));
 }
 
 TEST(Denoise, AutoStaysOffWhereNoiseIsSmallAndOnIsAnOrder) {

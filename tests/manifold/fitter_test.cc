@@ -197,12 +197,7 @@ TEST(FitBatch, RemovesMostOfTheNoiseOfASmoothManifold) {
   ThreadPool pool(2);
   auto fit = FitBatch(cloud.noisy, 96, Near(cloud.noisy, 96, 48, pool), {.k = 48, .d = 6, .sigma2 = 4e-4f, .sigma2_factor = 1}, pool);
   ASSERT_TRUE(fit.ok());
-  double before = 0, after = 0;
-  for (size_t i = 0; i < cloud.clean.size(); ++i) {
-    before += std::pow(cloud.noisy[i] - cloud.clean[i], 2);
-    after += std::pow(fit->vectors[i] - cloud.clean[i], 2);
-  }
-  EXPECT_LT(after, .25 * before);
+  EXPECT_LT(SquaredError(cloud, fit->vectors), .25 * SquaredError(cloud, cloud.noisy));
 }
 
 TEST(FitBatch, OrderRotationAndScaleDoNotMatter) {
