@@ -60,7 +60,7 @@ int main(int argc, char** argv) {
               static_cast<long long>(kNeighbours), threads, search, 2e-9 * static_cast<double>(points) * static_cast<double>(points) * kDim / search);
   const double flops = kNeighbours * kNeighbours * kDim + 7 * 2.0 * kNeighbours * kNeighbours * 24 + 8 * 4.0 * kNeighbours * 24 * 24 + 6.0 * kNeighbours * kDim;
   for (const lectern::CpuTarget target : lectern::SupportedCpuTargets()) {
-    if (target > lectern::CpuTarget::kAvx2) continue;
+    if (target > lectern::CpuTarget::kAvx512) continue;
     lectern::SetCpuTargetForTest(target);
     std::vector<double> seconds;
     // The plain target is twelve times slower: an eighth of the points says the same.

@@ -22,11 +22,11 @@ struct AlignedFloats {
 };
 
 // The same for every point and device: signs from a counter.
-std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block) {
-  std::vector<float> start(static_cast<size_t>(k_padded * block), 0.0f);
+std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block, int64_t stride) {
+  std::vector<float> start(static_cast<size_t>(k_padded * stride), 0.0f);
   for (int64_t i = 0; i < k; ++i) {
     Rng rng(/*seed=*/0x706c616e65, static_cast<uint64_t>(i));
-    for (int64_t j = 0; j < block; ++j) start[i * block + j] = rng.Next() >> 63 ? 1.0f : -1.0f;
+    for (int64_t j = 0; j < block; ++j) start[i * stride + j] = rng.Next() >> 63 ? 1.0f : -1.0f;
   }
   return start;
 }
@@ -88,27 +88,41 @@ absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& p
     }
     result.count[i] = static_cast<int32_t>(count);
   }
-  const int64_t block = RoundUp(d + kExtraColumns, kLanes), dim_padded = RoundUp(dim, kLanes), k_padded = RoundUp(k, 4);
-  const std::vector<float> start = StartBlock(k, k_padded, block);
-  const auto fit = ActiveCpuTarget() >= CpuTarget::kAvx2 ? avx2::FitPlane : scalar::FitPlane;
+  const int64_t block = RoundUp(d + kExtraColumns, kLanes), block_padded = RoundUp(block, kPad);
+  const int64_t dim_padded = RoundUp(dim, kPad), k_padded = RoundUp(k, 4);
+  const std::vector<float> start = StartBlock(k, k_padded, block, block_padded);
+  const auto fit = ActiveCpuTarget() >= CpuTarget::kAvx512 ? avx512::FitPlanes
+                   : ActiveCpuTarget() >= CpuTarget::kAvx2 ? avx2::FitPlanes
+                                                           : scalar::FitPlanes;
   const std::vector<int32_t> order = WalkOrder(request.neighbours, n, k, n == rows);
   std::atomic<int64_t> next{0};
   constexpr int64_t kStride = 64;  // points of the walk a turn
   pool.RunOnAll([&](int) {
-    const AlignedFloats scratch(PlaneScratch(k_padded, dim_padded, block));
+    const AlignedFloats scratch(PlaneScratch(k_padded, dim_padded, block, block_padded));
     for (int64_t begin = next.fetch_add(kStride); begin < n; begin = next.fetch_add(kStride)) {
-      for (int64_t at = begin; at < std::min(n, begin + kStride); ++at) {
-        const int64_t i = order[at];
-        if (result.count[i] < d + 2) continue;
-        PlaneArgs args{.point = request.points.data() + i * dim, .planes = request.planes.data(), .means = request.means.data(),
-                       .ids = request.neighbours.data() + i * k,
-                       .k = result.count[i], .dim = dim, .d = d,
-                       .k_padded = RoundUp(result.count[i], 4), .dim_padded = dim_padded, .block = block, .start = start.data(),
-                       .scratch = scratch.data, .offset = result.offset.data() + i * dim,
-                       .basis = request.want_basis ? result.basis.data() + i * d * dim : nullptr};
+      const int64_t end = std::min(n, begin + kStride);
+      for (int64_t at = begin; at < end;) {
+        PlaneArgs args{.planes = request.planes.data(), .means = request.means.data(), .dim = dim, .d = d, .k_padded = k_padded,
+                       .dim_padded = dim_padded, .block = block, .block_padded = block_padded, .start = start.data(),
+                       .scratch = scratch.data};
+        int32_t row[kBatch];
+        for (; at < end && args.points < kBatch; ++at) {
+          const int64_t i = order[at], lane = args.points;
+          if (result.count[i] < d + 2) continue;
+          row[lane] = order[at];
+          args.point[lane] = request.points.data() + i * dim;
+          args.ids[lane] = request.neighbours.data() + i * k;
+          args.k[lane] = result.count[i];
+          args.offset[lane] = result.offset.data() + i * dim;
+          args.basis[lane] = request.want_basis ? result.basis.data() + i * d * dim : nullptr;
+          ++args.points;
+        }
+        if (args.points == 0) continue;
         fit(args);
-        result.residual2[i] = args.residual2;
-        result.gap[i] = args.gap;
+        for (int64_t lane = 0; lane < args.points; ++lane) {
+          result.residual2[row[lane]] = args.residual2[lane];
+          result.gap[row[lane]] = args.gap[lane];
+        }
       }
     }
   });

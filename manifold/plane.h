@@ -7,7 +7,7 @@
 //          (at the end of a list); the point itself is not among them, or its residual is not out of sample.
 // Threads: the pool's; each point is one thread's, so results do not depend on their number.
 // Errors:  kInvalidArgument (shapes, d, k, a neighbour out of range: which).
-// Cost:    about 5 MFLOP a point at k 64, dim 384, d 16; scratch of 130 KiB a thread. Same bits on every run.
+// Cost:    about 5 MFLOP a point at k 64, dim 384, d 16; scratch of 1.3 MiB a thread. Same bits on every run.
 #pragma once
 
 #include <cstdint>

@@ -1,48 +1,61 @@
-// manifold/cpu/plane-inl.h: one point's local plane: gather, Gram matrix, leading eigenvectors, projection.
+// manifold/cpu/plane-inl.h: the local planes of kBatch points: gather, Gram matrix, leading eigenvectors, projection.
 //
-// Dataflow  Z = neighbours - point, then minus its mean; G = Z Z^T / trace; Q = orth(G Q) kSubspaceSteps times from a fixed block;
-//           Rayleigh-Ritz in the block gives (l, S); X - mean = Z^T (Q S L^-1 S^T Q^T Z (point - mean)) / trace.
-// Bytes     Z is k * dim * 4 (98 KiB at 64 x 384) and stays in L2; each row is gathered once.
-// Flops     k^2 dim for G's upper half, 2 k^2 block + 4 k block^2 a step, 4 k dim to apply: about 5 M at 64, 384, 16.
-// Budget    tiles of 4 x 2 (G) and 4 x 3 vectors (block): 12 accumulators of 16 registers.
-// Included by the target files only, which define LECTERN_TARGET_NAMESPACE before.
-#pragma once
+// Dataflow  z_i = neighbour_i - neighbour_0; G = (z_i . z_j) centred by its row means, over its trace; Q = orth(G Q)
+//           kSubspaceSteps times from a fixed block; Rayleigh-Ritz in the block gives (l, S);
+//           X - mean = sum of c_i z_i with c = centred Q S L^-1 S^T Q^T (Z (point - mean)) / trace.
+//           The wide steps go point by point; the small dense ones, which are chains of divisions, take all points at once.
+// Bytes     Z is k * dim * 4 (98 KiB at 64 x 384) a point; each neighbour is gathered once, each z read twice.
+// Flops     k^2 dim for G's lower half, 2 k^2 block + 4 k block^2 a step, 4 k dim to apply: about 5 M at 64, 384, 16.
+// Budget    tiles of 4 x 2 (G) and 4 x 3 registers (block): 12 accumulators of 16.
+// Included by the target files only, which define LECTERN_TARGET_NAMESPACE and LECTERN_TARGET_FLOATS (of a register) before.
+#include <cstdint>
 
 namespace lectern::manifold::LECTERN_TARGET_NAMESPACE {
 namespace {
 
-typedef float Vec __attribute__((vector_size(32)));
-typedef float VecAnywhere __attribute__((vector_size(32), aligned(4), may_alias));
+constexpr int64_t kFloats = LECTERN_TARGET_FLOATS;
+typedef float Vec __attribute__((vector_size(4 * kFloats)));
+typedef float VecAnywhere __attribute__((vector_size(4 * kFloats), aligned(4), may_alias));
+typedef float Half __attribute__((vector_size(32)));
 
 inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
 inline Vec Splat(float x) { return Vec{} + x; }
 
 // Sums of pairs of neighbouring lanes: (a0+a1, a2+a3, ..., b0+b1, ...).
-inline Vec AddPairs(Vec a, Vec b) {
+inline Half AddPairs(Half a, Half b) {
   return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
-inline float Sum(Vec v) {
-  v = AddPairs(v, v);
-  v = AddPairs(v, v);
-  return v[0] + v[1];
+inline Half Fold(Vec v) {
+#if LECTERN_TARGET_FLOATS == 16
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  return v;
+#endif
 }
-inline float Dot(const float* a, const float* b, int64_t n) {  // n a multiple of kLanes
+inline float Sum(Vec v) {
+  Half h = Fold(v);
+  h = AddPairs(h, h);
+  h = AddPairs(h, h);
+  return h[0] + h[1];
+}
+inline float Dot(const float* a, const float* b, int64_t n) {  // n a multiple of kPad
   Vec s0 = {}, s1 = {};
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+  for (; i + 2 * kFloats <= n; i += 2 * kFloats) {
     s0 += Load(a + i) * Load(b + i);
-    s1 += Load(a + i + kLanes) * Load(b + i + kLanes);
+    s1 += Load(a + i + kFloats) * Load(b + i + kFloats);
   }
   if (i < n) s0 += Load(a + i) * Load(b + i);
   return Sum(s0 + s1);
 }
-inline float Root(float x) { return __builtin_sqrtf(x); }
+
+#include "manifold/cpu/small_dense-inl.h"
 
 // g[i.., j..] of four rows by two.
-inline void GramTile(const float* a, const float* b, int64_t dim, float scale, int64_t n, float* g) {
+inline void GramTile(const float* a, const float* b, int64_t dim, int64_t n, float* g) {
   Vec s[8] = {};
-  for (int64_t t = 0; t < dim; t += kLanes) {
+  for (int64_t t = 0; t < dim; t += kFloats) {
     const Vec b0 = Load(b + t), b1 = Load(b + dim + t);
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) {
@@ -51,9 +64,9 @@ inline void GramTile(const float* a, const float* b, int64_t dim, float scale, i
       s[2 * r + 1] += x * b1;
     }
   }
-  const Vec low = AddPairs(AddPairs(s[0], s[1]), AddPairs(s[2], s[3]));
-  const Vec high = AddPairs(AddPairs(s[4], s[5]), AddPairs(s[6], s[7]));
-  const Vec sums = AddPairs(low, high) * Splat(scale);
+  const Half low = AddPairs(AddPairs(Fold(s[0]), Fold(s[1])), AddPairs(Fold(s[2]), Fold(s[3])));
+  const Half high = AddPairs(AddPairs(Fold(s[4]), Fold(s[5])), AddPairs(Fold(s[6]), Fold(s[7])));
+  const Half sums = AddPairs(low, high);
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
     g[r * n] = sums[2 * r];
@@ -61,7 +74,20 @@ inline void GramTile(const float* a, const float* b, int64_t dim, float scale, i
   }
 }
 
-// c[rows, 8 kVecs] = sum_t a(row, t) b[t, ..], a(row, t) = a[row * row_stride + t * inner_stride].
+// The lower half of z z^T and what of the upper lies in its tiles. Two groups of four rows share each pair of others while it
+// is in the first-level cache: Z is three times its size.
+inline void Gram(const float* z, int64_t k, int64_t dim, float* g) {
+  for (int64_t i = 0; i < k; i += 8) {
+    const int64_t groups = i + 4 < k ? 2 : 1;
+    for (int64_t j = 0; j < i + 4 * groups; j += 2) {
+      for (int64_t r = j < i + 4 ? 0 : 1; r < groups; ++r) {
+        GramTile(z + (i + 4 * r) * dim, z + j * dim, dim, k, g + (i + 4 * r) * k + j);
+      }
+    }
+  }
+}
+
+// c[rows, kFloats kVecs] = sum_t a(row, t) b[t, ..], a(row, t) = a[row * row_stride + t * inner_stride].
 template <int kRows, int kVecs>
 inline void ProductTile(const float* a, int64_t row_stride, int64_t inner_stride, int64_t inner, const float* b, int64_t b_stride,
                         float* c, int64_t c_stride) {
@@ -69,7 +95,7 @@ inline void ProductTile(const float* a, int64_t row_stride, int64_t inner_stride
   for (int64_t t = 0; t < inner; ++t) {
     Vec bv[kVecs];
 #pragma GCC unroll 3
-    for (int v = 0; v < kVecs; ++v) bv[v] = Load(b + t * b_stride + v * kLanes);
+    for (int v = 0; v < kVecs; ++v) bv[v] = Load(b + t * b_stride + v * kFloats);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const Vec x = Splat(a[r * row_stride + t * inner_stride]);
@@ -80,228 +106,259 @@ inline void ProductTile(const float* a, int64_t row_stride, int64_t inner_stride
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 3
-    for (int v = 0; v < kVecs; ++v) Store(c + r * c_stride + v * kLanes, s[r][v]);
+    for (int v = 0; v < kVecs; ++v) Store(c + r * c_stride + v * kFloats, s[r][v]);
   }
 }
 
-// rows and cols multiples of 4 and kLanes.
+// rows a multiple of 4; columns from..cols (cols a multiple of kFloats) of c [rows, stride].
 inline void Product(const float* a, int64_t row_stride, int64_t inner_stride, int64_t rows, int64_t inner, const float* b,
-                    int64_t cols, float* c) {
-  for (int64_t j = 0; j < cols;) {
-    const int64_t vecs = (cols - j) / kLanes >= 3 ? 3 : (cols - j) / kLanes;
-    for (int64_t i = 0; i < rows; i += 4) {
-      const float* at = a + i * row_stride;
-      float* out = c + i * cols + j;
-      if (vecs == 3) ProductTile<4, 3>(at, row_stride, inner_stride, inner, b + j, cols, out, cols);
-      else if (vecs == 2) ProductTile<4, 2>(at, row_stride, inner_stride, inner, b + j, cols, out, cols);
-      else ProductTile<4, 1>(at, row_stride, inner_stride, inner, b + j, cols, out, cols);
-    }
-    j += vecs * kLanes;
-  }
-}
-
-// s [n, n] symmetric -> r upper triangular with s = r^T r, and w = r^-1. A column that depends on those before it gets a
-// zero column in w, so that its direction drops out instead of blowing up.
-inline void InverseRoot(float* s, int64_t n, float* w) {
-  bool dead[kMaxBlock];
-  for (int64_t i = 0; i < n; ++i) {  // row i of r, its sums in registers
-    float* row = s + i * n;
-    const float first = row[i];
-    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) {
-      Vec sum = Load(row + j);
-      for (int64_t t = 0; t < i; ++t) sum -= Splat(s[t * n + i]) * Load(s + t * n + j);
-      Store(row + j, sum);
-    }
-    const float pivot = row[i];
-    dead[i] = !(pivot > 1e-6f * first) || !(pivot > 1e-30f);
-    const Vec scale = Splat(dead[i] ? 0.0f : 1 / Root(pivot));
-    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) Store(row + j, Load(row + j) * scale);
-    if (dead[i]) row[i] = 1;
-  }
-  for (int64_t i = n - 1; i >= 0; --i) {  // row i of w = (e_i - sum_t r(i, t) w_t) / r(i, i)
-    float* out = w + i * n;
-    for (int64_t j = 0; j < n; j += kLanes) Store(out + j, Vec{});
-    out[i] = dead[i] ? 0 : 1;
-    const Vec scale = Splat(1 / s[i * n + i]);
-    for (int64_t j = i / kLanes * kLanes; j < n; j += kLanes) {
-      Vec sum = Load(out + j);
-      const int64_t end = j + kLanes < n ? j + kLanes : n;  // w_t is zero left of t
-      for (int64_t t = i + 1; t < end; ++t) sum -= Splat(s[i * n + t]) * Load(w + t * n + j);
-      Store(out + j, sum * scale);
+                    int64_t cols, int64_t stride, bool upper, float* c) {
+  for (int64_t i = 0; i < rows; i += 4) {
+    const float* at = a + i * row_stride;
+    for (int64_t j = upper ? i / kFloats * kFloats : 0; j < cols;) {
+      const int64_t vecs = (cols - j) / kFloats >= 3 ? 3 : (cols - j) / kFloats;
+      float* out = c + i * stride + j;
+      if (vecs == 3) ProductTile<4, 3>(at, row_stride, inner_stride, inner, b + j, stride, out, stride);
+      else if (vecs == 2) ProductTile<4, 2>(at, row_stride, inner_stride, inner, b + j, stride, out, stride);
+      else ProductTile<4, 1>(at, row_stride, inner_stride, inner, b + j, stride, out, stride);
+      j += vecs * kFloats;
     }
   }
 }
 
-// y [k, n] -> q [k, n] with orthonormal (or zero) columns.
-inline void Orthonormalise(const float* y, int64_t k, int64_t n, float* small, float* inverse, float* q) {
-  Product(y, 1, n, n, k, y, n, small);
-  InverseRoot(small, n, inverse);
-  Product(y, n, 1, k, n, inverse, n, q);
+struct Workspace {
+  Workspace(const PlaneArgs& args)
+      : k(args.k_padded), dim(args.dim_padded), n(args.block), stride(args.block_padded), cols((args.block + kFloats - 1) / kFloats * kFloats) {
+    float* at = args.scratch;
+    const auto take = [&](int64_t floats) { float* taken = at; at += floats; return taken; };
+    s = reinterpret_cast<Lane*>(take(kBatch * n * n));
+    w = reinterpret_cast<Lane*>(take(kBatch * n * n));
+    inside = reinterpret_cast<Lane*>(take(kBatch * n));
+    values = reinterpret_cast<Lane*>(take(kBatch * n));
+    beside = reinterpret_cast<Lane*>(take(kBatch * n));
+    back = reinterpret_cast<Lane*>(take(kBatch * n));
+    ranks = reinterpret_cast<Mask*>(take(kBatch * n));
+    small = take(stride * stride);
+    inverse = take(stride * stride);
+    row = take(stride);
+    for (int64_t p = 0; p < kBatch; ++p) {
+      z[p] = take(k * dim);
+      g[p] = take(k * k);
+      y[p] = take(k * stride);
+      q[p] = take(k * stride);
+      foot[p] = take(dim);
+      across[p] = take(k);
+      weight[p] = take(k);
+    }
+  }
+  int64_t k, dim, n, stride, cols;
+  Lane *s, *w, *inside, *values, *beside, *back;
+  Mask* ranks;
+  float *small, *inverse, *row;
+  float *z[kBatch], *g[kBatch], *y[kBatch], *q[kBatch], *foot[kBatch], *across[kBatch], *weight[kBatch], total[kBatch];
+};
+
+// Z of point p, G / trace, and across = Z centred times (point - foot's mean).
+inline void Neighbourhood(const PlaneArgs& args, Workspace& work, int64_t p) {
+  const int64_t k = work.k, dim = work.dim, real = args.dim, count = args.k[p], whole = real / kFloats * kFloats;
+  float *z = work.z[p], *g = work.g[p], *foot = work.foot[p], *u = work.across[p];
+  // Differences first, from a row of the neighbourhood: the Gram matrix of raw rows would lose the local variance, and so
+  // would differences from a point that lies far off.
+  const float* centre = args.planes + int64_t{args.ids[p][0]} * real;
+  for (int64_t i = 0; i < count; ++i) {
+    const float* from = args.planes + int64_t{args.ids[p][i]} * real;
+    float* row = z + i * dim;
+    for (int64_t j = 0; j < whole; j += kFloats) Store(row + j, Load(from + j) - Load(centre + j));
+    for (int64_t j = whole; j < real; ++j) row[j] = from[j] - centre[j];
+    for (int64_t j = real; j < dim; ++j) row[j] = 0;
+  }
+  for (int64_t j = count * dim; j < k * dim; ++j) z[j] = 0;
+  // foot: where sums of weights on z start, relative to the point; with one set of neighbours the mean is part of the weights.
+  const bool same = args.means == args.planes;
+  const float share = 1.0f / static_cast<float>(count);
+  for (int64_t j = 0; j < dim; ++j) foot[j] = 0;
+  if (same) {
+    for (int64_t j = 0; j < real; ++j) foot[j] = centre[j] - args.point[p][j];
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      const float* from = args.means + int64_t{args.ids[p][i]} * real;
+      for (int64_t j = 0; j < real; ++j) foot[j] += from[j] - args.point[p][j];
+    }
+    for (int64_t j = 0; j < real; ++j) foot[j] *= share;
+  }
+  Gram(z, k, dim, g);
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = i / 4 * 4 + 4; j < k; ++j) g[i * k + j] = g[j * k + i];
+  }
+  // Row means; then u = z . (point - mean) = -(z . foot) - mean row where the mean is the plane's own.
+  float means[kMaxNeighbours], mean = 0, mean_u = 0, total = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    float sum = 0;
+    for (int64_t j = 0; j < k; ++j) sum += g[i * k + j];
+    means[i] = sum * share;
+    mean += means[i] * share;
+    u[i] = -Dot(z + i * dim, foot, dim) - (same ? means[i] : 0);
+    mean_u += u[i] * share;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    u[i] -= mean_u;
+    total += g[i * k + i] - 2 * means[i] + mean;
+  }
+  work.total[p] = total;
+  // Divided by the trace, so that no scale of the data over- or underflows.
+  const float scale = total > 1e-36f ? 1 / total : 0;
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t j = 0; j < count; ++j) g[i * k + j] = (g[i * k + j] - (means[i] + means[j] - mean)) * scale;
+  }
 }
 
-// Rows of a symmetric positive t [n, n] -> l_i v_i, by one-sided Jacobi; order[i] ranks them, greatest first.
-inline void Ritz(float* t, int64_t n, float* values, int64_t* order) {
-  float norms[kMaxBlock];
-  for (int sweep = 0; sweep < 12; ++sweep) {
-    for (int64_t i = 0; i < n; ++i) norms[i] = Dot(t + i * n, t + i * n, n);
-    float worst = 0;  // greatest squared cosine met; convergence is quadratic, so a small one leaves none
-    // Rounds of n / 2 pairs that share no row, as in a tournament: their latencies overlap.
-    for (int64_t round = 0; round < n - 1; ++round) {
-      for (int64_t i = 0; i < n / 2; ++i) {
-        int64_t p = round + i, q = round + n - 1 - i;  // modulo n - 1; row n - 1 stays in its place
-        if (p >= n - 1) p -= n - 1;
-        if (q >= n - 1) q -= n - 1;
-        if (i == 0) p = n - 1;
-        if (p > q) {
-          const int64_t swapped = p;
-          p = q;
-          q = swapped;
+inline void ToLanes(const float* from, int64_t n, int64_t stride, int64_t p, Lane* to) {  // the upper half
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i; j < n; ++j) reinterpret_cast<float*>(to + i * n + j)[p] = from[i * stride + j];
+  }
+}
+
+// from [k, block] of each point -> to, with orthonormal (or zero) columns.
+inline void Orthonormalise(const PlaneArgs& args, Workspace& work, float* const* from, float* const* to) {
+  const int64_t k = work.k, n = work.n, stride = work.stride;
+  for (int64_t p = 0; p < args.points; ++p) {
+    Product(from[p], 1, stride, n, k, from[p], work.cols, stride, /*upper=*/true, work.small);
+    ToLanes(work.small, n, stride, p, work.s);
+  }
+  InverseRoot(work.s, n, work.w);
+  for (int64_t i = 0; i < n * stride; ++i) work.inverse[i] = 0;
+  for (int64_t p = 0; p < args.points; ++p) {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = i; j < n; ++j) work.inverse[i * stride + j] = work.w[i * n + j][p];
+    }
+    Product(from[p], stride, 1, k, n, work.inverse, work.cols, stride, false, to[p]);
+  }
+}
+
+inline void Times(const PlaneArgs& args, Workspace& work, const float* const* g, const float* const* from, float* const* to) {
+  for (int64_t p = 0; p < args.points; ++p) {
+    Product(g[p], work.k, 1, work.k, work.k, from[p], work.cols, work.stride, false, to[p]);
+  }
+}
+
+// Eigenvalues, vectors and the ranks of the block's matrix; back = S L^-1 S^T inside, of the first d.
+inline void Ritz(PlaneArgs& args, Workspace& work) {
+  const int64_t n = work.n;
+  Lane *l = work.values, *v = work.w;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < i; ++j) work.s[i * n + j] = work.s[j * n + i];
+  }
+  Tridiagonal(work.s, n, l, work.beside, v);
+  TridiagonalEigen(l, work.beside, n, v);
+  Lane greatest = {}, last = {}, after = {};
+  for (int64_t i = 0; i < n; ++i) greatest = l[i] > greatest ? l[i] : greatest;
+  Mask kept = {};
+  for (int64_t i = 0; i < n; ++i) work.back[i] = Lane{};
+  const int32_t d = static_cast<int32_t>(args.d);
+  for (int64_t i = 0; i < n; ++i) {
+    Mask rank = {};
+    for (int64_t j = 0; j < n; ++j) rank -= j < i ? l[j] >= l[i] : l[j] > l[i];
+    const Mask positive = (l[i] > 1e-6f * greatest) & (l[i] > 1e-30f), used = (rank < d) & positive;
+    work.ranks[i] = used ? rank : Mask{} - 1;
+    kept -= used;
+    last = rank == d - 1 ? l[i] : last;
+    after = rank == d ? l[i] : after;
+    Lane along = {};
+    for (int64_t j = 0; j < n; ++j) along += v[i * n + j] * work.inside[j];
+    along = used ? along / (used ? l[i] : SplatLane(1)) : Lane{};
+    for (int64_t j = 0; j < n; ++j) work.back[j] += along * v[i * n + j];
+  }
+  for (int64_t p = 0; p < args.points; ++p) args.gap[p] = kept[p] < d ? 0 : (last[p] - after[p]) / last[p];
+}
+
+// out [dim] = sum of weight_i z_i, eight rows at a time.
+inline void Combine(const float* z, const float* weight, int64_t count, int64_t dim, float* out) {
+  for (int64_t i = 0; i < count; i += 8) {
+    const float* row = z + i * dim;
+    Vec x[8];
+    for (int64_t r = 0; r < 8; ++r) x[r] = Splat(i + r < count ? weight[i + r] : 0);
+    if (i + 8 <= count) {
+      for (int64_t j = 0; j < dim; j += kFloats) {
+        Vec even = Load(out + j), odd = {};
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < 8; r += 2) {
+          even += x[r] * Load(row + r * dim + j);
+          odd += x[r + 1] * Load(row + (r + 1) * dim + j);
         }
-        float *x = t + p * n, *y = t + q * n;
-        const float cross = Dot(x, y, n);
-        const float both = norms[p] * norms[q], squared = cross * cross;
-        if (!(squared > 1e-9f * both)) continue;
-        if (squared > worst * both) worst = squared / both;
-        const float zeta = (norms[q] - norms[p]) / (2 * cross);
-        const float size = zeta < 0 ? -zeta : zeta;
-        const float tangent = (zeta < 0 ? -1.0f : 1.0f) / (size + Root(1 + zeta * zeta));
-        const float c = 1 / Root(1 + tangent * tangent), s = c * tangent;
-        const Vec vc = Splat(c), vs = Splat(s);
-        for (int64_t j = 0; j < n; j += kLanes) {
-          const Vec a = Load(x + j), b = Load(y + j);
-          Store(x + j, vc * a - vs * b);
-          Store(y + j, vs * a + vc * b);
-        }
-        norms[p] -= tangent * cross;
-        norms[q] += tangent * cross;
+        Store(out + j, even + odd);
+      }
+    } else {
+      for (int64_t r = 0; i + r < count; ++r) {
+        for (int64_t j = 0; j < dim; j += kFloats) Store(out + j, Load(out + j) + x[r] * Load(row + r * dim + j));
       }
     }
-    if (worst < 1e-5f) break;
   }
-  for (int64_t i = 0; i < n; ++i) {
-    values[i] = Root(Dot(t + i * n, t + i * n, n));
-    int64_t at = i;
-    while (at > 0 && values[order[at - 1]] < values[i]) order[at] = order[at - 1], --at;
-    order[at] = i;
-  }
+}
+
+// Weights on the block's columns -> centred weights on the neighbours, times `scale`; `mean_share` is added to each.
+inline void Weights(const Workspace& work, int64_t p, int64_t count, const float* in_block, float scale, float mean_share, float* weight) {
+  float sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += weight[i] = Dot(work.y[p] + i * work.stride, in_block, work.cols) * scale;
+  for (int64_t i = 0; i < count; ++i) weight[i] += mean_share - sum / static_cast<float>(count);
 }
 
 }  // namespace
 
-void FitPlane(PlaneArgs& args) {
-  const int64_t k = args.k_padded, dim = args.dim_padded, n = args.block, real = args.dim;
-  float* z = args.scratch;             // [k, dim]
-  float* g = z + k * dim;              // [k, k]
-  float* y = g + k * k;                // [k, n]
-  float* q = y + k * n;                // [k, n]
-  float* small = q + k * n;            // [n, n]
-  float* inverse = small + n * n;      // [n, n]
-  float* ritz = inverse + n * n;       // [n, n]
-  float* shift = ritz + n * n;         // [dim] mean of the plane's neighbours - point
-  float* mean = shift + dim;           // [dim] the plane's foot - point
-  float* along = mean + dim;           // [dim]
-  float* at = along + dim;             // [k]
-  float* coefficients = at + k;        // [k]
-  float* in_block = coefficients + k;  // [n]
-  float* values = in_block + n;        // [n]
-
-  // Differences first: the Gram matrix of the raw rows would lose the local variance.
-  for (int64_t j = 0; j < dim; j += kLanes) Store(shift + j, Vec{}), Store(mean + j, Vec{}), Store(along + j, Vec{});
-  for (int64_t j = args.k * dim; j < k * dim; j += kLanes) Store(z + j, Vec{});
-  const int64_t whole = real / kLanes * kLanes;
-  for (int64_t i = 0; i < args.k; ++i) {
-    const float* from = args.planes + int64_t{args.ids[i]} * real;
-    float* row = z + i * dim;
-    for (int64_t j = 0; j < whole; j += kLanes) {
-      const Vec v = Load(from + j) - Load(args.point + j);
-      Store(row + j, v);
-      Store(shift + j, Load(shift + j) + v);
-    }
-    if (whole < real) Store(row + whole, Vec{});
-    for (int64_t j = whole; j < real; ++j) shift[j] += row[j] = from[j] - args.point[j];
+void FitPlanes(PlaneArgs& args) {
+  Workspace work(args);
+  const int64_t k = work.k, n = work.n, stride = work.stride, real = args.dim;
+  for (int64_t i = 0; i < n * n; ++i) work.s[i] = Lane{};   // lanes without a point stay zero: nothing is alive in them
+  for (int64_t i = 0; i < n; ++i) work.inside[i] = Lane{};
+  const float* start[kBatch];
+  for (int64_t p = 0; p < args.points; ++p) {
+    Neighbourhood(args, work, p);
+    start[p] = args.start;
   }
-  const Vec share = Splat(1.0f / static_cast<float>(args.k));
-  for (int64_t j = 0; j < dim; j += kLanes) Store(shift + j, Load(shift + j) * share);
-  if (args.means == args.planes) {
-    for (int64_t j = 0; j < dim; j += kLanes) Store(mean + j, Load(shift + j));
-  } else {
-    for (int64_t i = 0; i < args.k; ++i) {
-      const float* from = args.means + int64_t{args.ids[i]} * real;
-      for (int64_t j = 0; j < real; ++j) mean[j] += from[j] - args.point[j];
-    }
-    for (int64_t j = 0; j < dim; j += kLanes) Store(mean + j, Load(mean + j) * share);
-  }
-  for (int64_t i = 0; i < args.k; ++i) {
-    for (int64_t j = 0; j < dim; j += kLanes) Store(z + i * dim + j, Load(z + i * dim + j) - Load(shift + j));
-  }
-  // G is divided by its trace, so that no scale of the data over- or underflows.
-  float total = 0;
-  for (int64_t i = 0; i < args.k; ++i) total += Dot(z + i * dim, z + i * dim, dim);
-  const float scale = total > 1e-36f ? 1 / total : 0;
-  for (int64_t i = 0; i < k; i += 4) {
-    for (int64_t j = 0; j < i + 4; j += 2) GramTile(z + i * dim, z + j * dim, dim, scale, k, g + i * k + j);
-  }
-  for (int64_t i = 0; i < k; ++i) {
-    for (int64_t j = i / 4 * 4 + 4; j < k; ++j) g[i * k + j] = g[j * k + i];
-  }
-
-  Product(g, k, 1, k, k, args.start, n, y);
+  Times(args, work, work.g, start, work.y);
   for (int step = 1; step < kSubspaceSteps; ++step) {
-    Orthonormalise(y, k, n, small, inverse, q);
-    Product(g, k, 1, k, k, q, n, y);
+    Orthonormalise(args, work, work.y, work.q);
+    Times(args, work, work.g, work.q, work.y);
   }
-  Orthonormalise(y, k, n, small, inverse, q);
-  Orthonormalise(q, k, n, small, inverse, y);  // once more: the first leaves errors of the condition number squared
-  Product(g, k, 1, k, k, y, n, q);
-  Product(y, 1, n, n, k, q, n, ritz);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) ritz[i * n + j] = ritz[j * n + i] = 0.5f * (ritz[i * n + j] + ritz[j * n + i]);
-  }
-  int64_t order[kMaxBlock];
-  Ritz(ritz, n, values, order);
-  const float least = 1e-6f * values[order[0]];
-  int64_t rank = 0;
-  while (rank < args.d && values[order[rank]] > least && values[order[rank]] > 1e-30f) ++rank;
-  args.rank = rank;
-  args.gap = rank < args.d ? 0 : (values[order[rank - 1]] - values[order[rank]]) / values[order[rank - 1]];
-
-  // point - foot, in the plane's coordinates, and back.
-  for (int64_t i = 0; i < k; ++i) at[i] = -Dot(z + i * dim, mean, dim);
-  for (int64_t c = 0; c < n; ++c) in_block[c] = 0;
-  for (int64_t i = 0; i < args.k; ++i) {
-    const Vec x = Splat(at[i]);
-    for (int64_t c = 0; c < n; c += kLanes) Store(in_block + c, Load(in_block + c) + x * Load(y + i * n + c));
-  }
-  float* back = small;  // [n]
-  for (int64_t c = 0; c < n; ++c) back[c] = 0;
-  for (int64_t r = 0; r < rank; ++r) {
-    const float* row = ritz + order[r] * n;  // l v
-    const float l = values[order[r]];
-    const Vec x = Splat(Dot(row, in_block, n) / l / l / (l * total));
-    for (int64_t c = 0; c < n; c += kLanes) Store(back + c, Load(back + c) + x * Load(row + c));
-  }
-  for (int64_t i = 0; i < args.k; ++i) coefficients[i] = Dot(y + i * n, back, n);
-  for (int64_t i = 0; i < args.k; ++i) {
-    const Vec x = Splat(coefficients[i]);
-    for (int64_t j = 0; j < dim; j += kLanes) Store(along + j, Load(along + j) + x * Load(z + i * dim + j));
-  }
-  for (int64_t j = 0; j < dim; j += kLanes) Store(along + j, Load(along + j) + Load(mean + j));
-  args.residual2 = Dot(along, along, dim);
-  for (int64_t j = 0; j < real; ++j) args.offset[j] = along[j];
-
-  if (args.basis == nullptr) return;
-  for (int64_t r = 0; r < args.d; ++r) {
-    for (int64_t j = 0; j < dim; j += kLanes) Store(along + j, Vec{});
-    if (r < rank) {
-      const float* row = ritz + order[r] * n;
-      for (int64_t i = 0; i < args.k; ++i) {
-        const Vec x = Splat(Dot(y + i * n, row, n));
-        for (int64_t j = 0; j < dim; j += kLanes) Store(along + j, Load(along + j) + x * Load(z + i * dim + j));
+  Orthonormalise(args, work, work.y, work.q);
+  Orthonormalise(args, work, work.q, work.y);  // once more: the first leaves errors of the condition number squared
+  Times(args, work, work.g, work.y, work.q);
+  for (int64_t p = 0; p < args.points; ++p) {
+    Product(work.y[p], 1, stride, n, k, work.q[p], work.cols, stride, false, work.small);
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = i; j < n; ++j) {
+        reinterpret_cast<float*>(work.s + i * n + j)[p] = 0.5f * (work.small[i * stride + j] + work.small[j * stride + i]);
       }
-      const Vec unit = Splat(1 / Root(Dot(along, along, dim)));
-      for (int64_t j = 0; j < dim; j += kLanes) Store(along + j, Load(along + j) * unit);
     }
-    for (int64_t j = 0; j < real; ++j) args.basis[r * real + j] = along[j];
+    for (int64_t j = 0; j < work.cols; j += kFloats) {
+      Vec sum = {};
+      for (int64_t i = 0; i < args.k[p]; ++i) sum += Splat(work.across[p][i]) * Load(work.y[p] + i * stride + j);
+      Store(work.row + j, sum);
+    }
+    for (int64_t j = 0; j < n; ++j) reinterpret_cast<float*>(work.inside + j)[p] = work.row[j];
+  }
+  Ritz(args, work);
+  for (int64_t j = 0; j < stride; ++j) work.row[j] = 0;
+  for (int64_t p = 0; p < args.points; ++p) {
+    const int64_t count = args.k[p];
+    float *foot = work.foot[p], *weight = work.weight[p];
+    for (int64_t j = 0; j < n; ++j) work.row[j] = work.back[j][p];
+    Weights(work, p, count, work.row, work.total[p] > 1e-36f ? 1 / work.total[p] : 0,
+            args.means == args.planes ? 1.0f / static_cast<float>(count) : 0, weight);
+    Combine(work.z[p], weight, count, work.dim, foot);
+    args.residual2[p] = Dot(foot, foot, work.dim);
+    for (int64_t j = 0; j < real; ++j) args.offset[p][j] = foot[j];
+    if (args.basis[p] == nullptr) continue;
+    for (int64_t j = 0; j < args.d * real; ++j) args.basis[p][j] = 0;
+    for (int64_t c = 0; c < n; ++c) {
+      const int64_t rank = work.ranks[c][p];
+      if (rank < 0) continue;
+      for (int64_t j = 0; j < n; ++j) work.row[j] = work.w[c * n + j][p];
+      Weights(work, p, count, work.row, 1, 0, weight);
+      for (int64_t j = 0; j < work.dim; ++j) foot[j] = 0;
+      Combine(work.z[p], weight, count, work.dim, foot);
+      const float unit = 1 / __builtin_sqrtf(Dot(foot, foot, work.dim));
+      for (int64_t j = 0; j < real; ++j) args.basis[p][rank * real + j] = foot[j] * unit;
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 #include "manifold/cpu/plane_kernels.h"
 
 #define LECTERN_TARGET_NAMESPACE scalar
+#define LECTERN_TARGET_FLOATS 8
 #include "manifold/cpu/plane-inl.h"

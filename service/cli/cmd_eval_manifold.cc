@@ -14,7 +14,7 @@ namespace {
 
 struct Args {
   bool synthetic = false, simulation = false, embed_only = false, growing = false;
-  std::string collection, topics, qrels, cache, plots, dump, rows, noise = "clean,ocr:0.02,ocr:0.05,ocr:0.1,typo:0.05,typo:0.15,typo:0.3,"
+  std::string collection, topics, qrels, cache, plots, dump, missing, rows, noise = "clean,ocr:0.02,ocr:0.05,ocr:0.1,typo:0.05,typo:0.15,typo:0.3,"
                                                                "drop:0.1,drop:0.3,drop:0.5,asr:0.05,asr:0.15,asr:0.3";
   int64_t trials = 20, seeds = 10, replicas = 1000;
   uint64_t seed = 1;
@@ -125,18 +125,19 @@ absl::StatusOr<int> Collection(Context& context, const Args& args) {
   ASSIGN_OR_RETURN(index::Encoder * encoder, context.engine->EncoderNamed("", &why));
   if (encoder == nullptr) return FailedPrecondition("eval manifold --collection needs an encoder: ", why);
   ASSIGN_OR_RETURN(const auto cache, eval::EmbeddingCache::Open(args.cache, *encoder));
+  if (!args.missing.empty()) RETURN_IF_ERROR(cache->ListMissing(args.missing));
   RETURN_IF_ERROR(KnowIndexed(context, name, *encoder, data, *cache));
-  if (!context.flags.json && !args.embed_only) {
-    context.terminal->Line("noise\tauto\tk/d\tsigma\trho2/sigma2\tmedian s\tcheck gain [95 %]\traw\tglobal PCA\tDBA mean\tvector feedback\tungated\tgated\tfull sigma2\tgated - raw [95 %] p");
+  if (!context.flags.json && !args.embed_only && args.missing.empty()) {
+    context.terminal->Line("noise\tauto\tk/d\tsigma\trho2/sigma2\tmedian s\tcheck gain [95 %]\traw\tglobal PCA\tDBA mean\tvector feedback\tungated\tgated\tfull sigma2\ttrue sigma2\tgated - raw [95 %] p");
   }
   for (const eval::NoiseCell& noise : cells) {
     const std::string label = noise.level == 0 ? "clean" : internal::Concat(eval::TextNoiseName(noise.family), ":", noise.level);
     Progress progress(*context.terminal, label, 0, "texts");
-    eval::CellOptions options{.replicas = args.replicas, .seed = args.seed, .embed_only = args.embed_only,
+    eval::CellOptions options{.replicas = args.replicas, .seed = args.seed, .embed_only = args.embed_only || !args.missing.empty(),
                               .keep_vectors = args.growing || !args.dump.empty()};
     options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
     ASSIGN_OR_RETURN(const eval::CollectionCell cell, eval::MeasureCell(data, noise, options, *cache, context.engine->pool(), &InterruptToken()));
-    if (args.embed_only) {
+    if (options.embed_only) {
       context.terminal->Json({{"noise", label}, {"new_texts", cache->encoded()}});
       context.terminal->Note(internal::Concat(label, ": embedded, ", cache->encoded(), " new texts so far"));
       continue;
@@ -197,6 +198,7 @@ void RegisterEvalManifold(Registry& registry, CLI::App* eval) {
   command->add_option("--cache", args->cache, "folder of cached embeddings");
   command->add_option("--dump", args->dump, "write raw, fitted and query vectors of the one cell into this folder (bench/manifold_pq.py)");
   command->add_flag("--growing", args->growing, "with one cell: a fit that grew by a tenth and lost a tenth beside one made anew");
+  command->add_option("--missing", args->missing, "write the texts that the cache lacks into this file and stop (bench/manifold_embed.py)");
   command->add_flag("--embed-only", args->embed_only, "fill the cache and stop");
 }
 

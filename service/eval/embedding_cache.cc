@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
+
+#include "base/json.h"
 
 namespace lectern::eval {
 namespace {
@@ -47,6 +48,11 @@ void EmbeddingCache::Know(std::string_view text, std::span<const float> vector) 
   vectors_.insert(vectors_.end(), vector.begin(), vector.end());
 }
 
+absl::Status EmbeddingCache::ListMissing(const std::string& file) {
+  listing_.open(file, std::ios::binary | std::ios::trunc);
+  return listing_ ? absl::OkStatus() : Unavailable("cannot write ", file);
+}
+
 absl::StatusOr<std::vector<float>> EmbeddingCache::Encode(std::span<const std::string> texts,
                                                           const std::function<void(int64_t, int64_t)>& progress,
                                                           const CancelToken* cancel) {
@@ -56,6 +62,11 @@ absl::StatusOr<std::vector<float>> EmbeddingCache::Encode(std::span<const std::s
   for (size_t i = 0; i < texts.size(); ++i) {
     keys.push_back(Key(texts[i]));
     if (!rows_.contains(keys.back()) && asked.emplace(keys.back(), i).second) missing.push_back(i);
+  }
+  if (listing_.is_open()) {
+    for (const size_t i : missing) listing_ << DumpJson({{"text", texts[i]}}) << "\n";
+    if (!listing_.flush()) return Unavailable("writing the list of missing texts failed");
+    return std::vector<float>(texts.size() * static_cast<size_t>(dim_), 0.0f);
   }
   // Like lengths together: the encoder packs a batch without padding, and the bits do not depend on it.
   std::stable_sort(missing.begin(), missing.end(), [&](size_t a, size_t b) { return texts[a].size() < texts[b].size(); });

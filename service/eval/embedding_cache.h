@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <span>
@@ -30,6 +31,8 @@ class EmbeddingCache {
   absl::StatusOr<std::vector<float>> Encode(std::span<const std::string> texts,
                                             const std::function<void(int64_t done, int64_t total)>& progress,
                                             const CancelToken* cancel);
+  // From now on texts that are missing go into `file`, a JSON line {"text"} each, instead of being encoded; their vectors are zero.
+  absl::Status ListMissing(const std::string& file);
   // What is known from elsewhere; kept in memory alone.
   void Know(std::string_view text, std::span<const float> vector);
   int64_t encoded() const { return encoded_; }  // texts that were not in the cache
@@ -41,6 +44,7 @@ class EmbeddingCache {
   FileLock lock_;
   int64_t dim_ = 0, encoded_ = 0;
   std::string path_;
+  std::ofstream listing_;
   std::vector<float> vectors_;
   std::unordered_map<std::string, int64_t> rows_;  // by SHA-256
 };

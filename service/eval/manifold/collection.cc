@@ -23,6 +23,13 @@ std::vector<std::string> Perturb(const std::vector<std::string>& texts, const No
   return out;
 }
 
+// Of the distance between rows that belong together, [n, dim] each.
+double RootMeanSquare(std::span<const float> a, std::span<const float> b, int64_t dim) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+  return std::sqrt(sum * static_cast<double>(dim) / static_cast<double>(a.size()));
+}
+
 absl::StatusOr<std::vector<double>> Score(const CollectionData& data, const std::vector<Topic>& topics,
                                           std::span<const float> corpus, std::span<const float> queries, int64_t dim,
                                           ThreadPool& pool, double* mean) {
@@ -77,6 +84,11 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
   const int64_t n = static_cast<int64_t>(data.texts.size()), dim = cache.dim();
   const std::vector<std::string> noisy = Perturb(data.texts, noise, options.seed);
   ASSIGN_OR_RETURN(const std::vector<float> raw, cache.Encode(noisy, options.progress, cancel));
+  std::vector<float> clean;
+  if (noise.level > 0) {
+    ASSIGN_OR_RETURN(clean, cache.Encode(data.texts, options.progress, cancel));
+    cell.true_sigma = RootMeanSquare(raw, clean, dim) / std::sqrt(static_cast<double>(dim));
+  }
   // The documents with replicas, and the replicas: perturbed again, twice, from what is stored.
   std::vector<int32_t> rows = manifold::AllRows(n);
   Rng pick(options.seed, 3);
@@ -109,6 +121,9 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
   ASSIGN_OR_RETURN(const manifold::Neighbours near, table.Search(raw, {.k = params.k, .self = manifold::AllRows(n), .collapse = true}, pool));
   params.sigma2_factor = 1;
   ASSIGN_OR_RETURN(const manifold::FitResult full, manifold::FitBatch(raw, dim, near, params, pool));
+  manifold::FitParams told = params;  // the noise as it is, which no one has in use
+  told.sigma2 = static_cast<float>(cell.true_sigma * cell.true_sigma);
+  ASSIGN_OR_RETURN(const manifold::FitResult oracle, manifold::FitBatch(raw, dim, near, told, pool));
   params.gate = false;
   ASSIGN_OR_RETURN(const manifold::FitResult ungated, manifold::FitBatch(raw, dim, near, params, pool));
   ASSIGN_OR_RETURN(const std::vector<float> pca, GlobalPca(raw, dim, 0.999));
@@ -119,16 +134,20 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
   const System systems[] = {{"raw", &raw, &queries},         {"global PCA", &pca, &queries},
                             {"DBA mean", &dba, &queries},    {"vector feedback", &raw, &fed},
                             {"ungated", &ungated.vectors, &queries}, {"gated", &gated, &queries},
-                            {"full sigma2", &full.vectors, &queries}};
+                            {"full sigma2", &full.vectors, &queries},
+                            {"true sigma2", &oracle.vectors, &queries}};
   std::vector<double> base;
   for (const System& system : systems) {
     SystemScore score{.name = system.name};
     ASSIGN_OR_RETURN(const std::vector<double> values, Score(data, topics, *system.corpus, *system.queries, dim, pool, &score.value));
     if (base.empty()) base = values;
     score.difference = ComparePaired(base, values, options.seed);
+    if (!clean.empty() && system.queries == &queries) score.from_clean = RootMeanSquare(*system.corpus, clean, dim);
     if (score.name == "gated") cell.detectable = (score.difference.difference.high - score.difference.difference.low) / 2;
     cell.systems.push_back(std::move(score));
   }
+  ASSIGN_OR_RETURN(cell.hubness_raw, MeasureHubness(raw, dim, pool));
+  ASSIGN_OR_RETURN(cell.hubness_gated, MeasureHubness(gated, dim, pool));
   if (options.keep_vectors) {
     cell.raw = raw;
     cell.gated = gated;
@@ -157,10 +176,13 @@ Json CellJson(const CollectionCell& cell) {
   for (const SystemScore& s : cell.systems) {
     systems.push_back({{"name", s.name}, {"ndcg10", s.value}, {"difference", s.difference.difference.mean},
                        {"low", s.difference.difference.low}, {"high", s.difference.difference.high}, {"p", s.difference.p}});
+    if (s.from_clean >= 0) systems.back()["from_clean"] = s.from_clean;
   }
+  const auto hubness = [](const Hubness& h) { return Json{{"skew", h.skew}, {"mean_cosine", h.mean_cosine}}; };
   return {{"noise", cell.noise.level == 0 ? "clean" : TextNoiseName(cell.noise.family)}, {"level", cell.noise.level},
           {"replicas_by", cell.replica_family}, {"decision", DenoisedJson(cell.decision)}, {"systems", systems},
-          {"detectable_ndcg10", cell.detectable}};
+          {"detectable_ndcg10", cell.detectable}, {"true_sigma", cell.true_sigma}, {"hubness_raw", hubness(cell.hubness_raw)},
+          {"hubness_gated", hubness(cell.hubness_gated)}};
 }
 
 }  // namespace lectern::eval

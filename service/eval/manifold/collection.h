@@ -6,7 +6,7 @@
 // Shapes:  one text a document; queries stay clean, documents carry the noise; measured by nDCG@10 of the dense ranking.
 // Threads: one; parts use the pool.
 // Errors:  those of the parts.
-// Cost:    the encoding of every document and of two replicas of `replicas` of them, once: the cache keeps both.
+// Cost:    the encoding of every document, clean and noisy, and of two replicas of `replicas` of them, once: the cache keeps both.
 #pragma once
 
 #include <functional>
@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "manifold/decide.h"
 #include "service/eval/embedding_cache.h"
+#include "service/eval/manifold/baselines.h"
 #include "service/eval/measures.h"
 #include "service/eval/stats.h"
 #include "service/eval/text_noise.h"
@@ -49,6 +50,7 @@ struct SystemScore {
   std::string name;
   double value = 0;
   PairedDifference difference;  // from raw
+  double from_clean = -1;       // root mean square distance of a document to its clean vector; below 0: not a corpus of its own
 };
 
 struct CollectionCell {
@@ -56,7 +58,9 @@ struct CollectionCell {
   std::string replica_family;
   manifold::Denoised decision;   // vectors emptied
   std::vector<SystemScore> systems;
+  double true_sigma = 0;         // of the noise: root mean square of noisy - clean a coordinate; 0 for clean texts
   double detectable = 0;         // half width of the 95 % interval of gated - raw in nDCG@10
+  Hubness hubness_raw, hubness_gated;
   std::vector<float> raw, gated, queries;   // where CellOptions::keep_vectors
   std::vector<Topic> topics;                // those judged, in the order of `queries`
 };
