@@ -6,10 +6,10 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "base/cpu_quota.h"
 
 namespace lectern {
@@ -20,7 +20,7 @@ inline void Pause() { __builtin_ia32_pause(); }
 }  // namespace
 
 struct ThreadPool::Impl {
-  std::mutex call_mutex;  // one RunOnAll at a time; ThreadSanitizer cannot see an absl::Mutex of a library built without it
+  absl::Mutex call_mutex;  // one RunOnAll at a time
   const std::function<void(int)>* body = nullptr;
   std::atomic<uint64_t> epoch{0};
   std::atomic<int> pending{0};
@@ -63,7 +63,7 @@ ThreadPool::~ThreadPool() {
 int ThreadPool::num_threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
 
 void ThreadPool::RunOnAll(const std::function<void(int)>& body) {
-  std::lock_guard lock(impl_->call_mutex);
+  absl::MutexLock lock(&impl_->call_mutex);
   if (impl_->workers.empty()) return body(0);
   impl_->body = &body;
   impl_->pending.store(static_cast<int>(impl_->workers.size()), std::memory_order_release);

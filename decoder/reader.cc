@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/nn/activations.h"
 #include "decoder/chat_prompt.h"
@@ -33,20 +34,20 @@ struct Reader::Impl {
   std::string chat_refusal;  // why there is no template
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<Model> model;
-  absl::Mutex mutex;          // one call at a time: guards the model's scratch memory and what follows
-  std::optional<KvCache> cache;
+  int64_t max_context_tokens = 0;   // of the model, and of the cache
+  absl::Mutex mutex;                // one call at a time: guards the model's scratch memory, too
+  std::optional<KvCache> cache ABSL_GUARDED_BY(mutex);
 
   absl::Status CheckLength(int64_t prompt, int64_t more, const char* what) const {
     if (prompt < 1) return InvalidArgument("a prompt needs at least 1 token");
-    const int64_t allowed = std::min(model->max_context_tokens(), cache->max_tokens());
-    if (prompt + more <= allowed) return absl::OkStatus();
+    if (prompt + more <= max_context_tokens) return absl::OkStatus();
     return ResourceExhausted("the prompt's ", prompt, " tokens and ", more, " ", what, " need a context of ",
-                             prompt + more, ", ", allowed, " are allowed (reader.max_context_tokens)");
+                             prompt + more, ", ", max_context_tokens, " are allowed (reader.max_context_tokens)");
   }
 
   // Brings all of `tokens` into the cache, keeping what is already there; logits of the last one are in the model.
   absl::Status Prefill(std::span<const int32_t> tokens, ForwardOptions options,
-                       const std::function<void(int64_t, int64_t)>& progress) {
+                       const std::function<void(int64_t, int64_t)>& progress) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     const auto total = static_cast<int64_t>(tokens.size());
     while (cache->size() < total) {
       const int64_t chunk = std::min(kMaxChunk, total - cache->size());
@@ -96,14 +97,16 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Open(const std::string& path, co
     if (fit < 1) return InvalidArgument("reader KV memory must hold a page of ", page, " bytes, got ", options.kv_bytes);
     tokens = std::min(tokens, fit);
   }
+  absl::MutexLock lock(&impl.mutex);
   ASSIGN_OR_RETURN(impl.cache, model.NewCache(tokens));
+  impl.max_context_tokens = std::min(model.max_context_tokens(), impl.cache->max_tokens());
   return reader;
 }
 
 const tokenizer::Tokenizer& Reader::tokenizer() const { return *impl_->tokenizer; }
 bool Reader::has_chat_template() const { return impl_->chat.has_value(); }
 std::string Reader::architecture() const { return impl_->model->config().architecture; }
-int64_t Reader::max_context_tokens() const { return std::min(impl_->model->max_context_tokens(), impl_->cache->max_tokens()); }
+int64_t Reader::max_context_tokens() const { return impl_->max_context_tokens; }
 int64_t Reader::vocab_size() const { return impl_->model->config().vocab_size; }
 absl::StatusOr<std::string> Reader::Sha256() const { return impl_->file->Sha256(); }
 

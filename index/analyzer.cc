@@ -9,8 +9,9 @@
 #include <unicode/utf8.h>
 
 #include <algorithm>
-#include <mutex>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "index/analyzer-inl.h"
 
@@ -102,8 +103,8 @@ struct Analyzer::Impl::IcuState {
   const icu::Normalizer2* fold = nullptr;       // NFKC with case folding; default ignorables go
   const icu::Normalizer2* decompose = nullptr;  // NFD
   const icu::Normalizer2* compose = nullptr;    // NFC
-  std::mutex mu;                                // guards idle
-  std::vector<BreakIteratorPtr> idle;
+  absl::Mutex mu;
+  std::vector<BreakIteratorPtr> idle ABSL_GUARDED_BY(mu);
 
   IcuState() {
     UErrorCode status = U_ZERO_ERROR;
@@ -228,7 +229,7 @@ int64_t Analyzer::Impl::ScanThroughIcu(std::string_view text, int64_t begin, con
     while (reader.Next() && (reader.kind == Kind::kDictionary || reader.kind == Kind::kMark)) end = reader.at;
     BreakIteratorPtr breaks;
     {
-      std::lock_guard<std::mutex> lock(icu->mu);
+      absl::MutexLock lock(&icu->mu);
       if (!icu->idle.empty()) {
         breaks = std::move(icu->idle.back());
         icu->idle.pop_back();
@@ -246,7 +247,7 @@ int64_t Analyzer::Impl::ScanThroughIcu(std::string_view text, int64_t begin, con
       EmitPieces(icu->Fold(slice(begin + from, begin + to), *this), begin + from, begin + to, sink);
     }
     utext_close(&utext);
-    std::lock_guard<std::mutex> lock(icu->mu);
+    absl::MutexLock lock(&icu->mu);
     icu->idle.push_back(std::move(breaks));
     return end;
   }

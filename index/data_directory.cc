@@ -4,12 +4,13 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "index/manifest_json.h"
 
 namespace lectern::index {
@@ -162,23 +163,24 @@ bool WasOne(const std::string& path, const std::vector<std::string>& names, File
 struct DataDirectory::Impl {
   Impl(std::string path, FileSystem& fs, FileLock lock) : path(std::move(path)), fs(fs), lock(std::move(lock)) {}
 
-  absl::Status Load();
-  void RemoveLeftovers();
-  absl::Status PublishLocked(Manifest next);
-  absl::Status SyncSegments(const std::string& collection, const CollectionState& state);
-  void RemoveUnnamed(const Manifest& dropped);
-  absl::Status Repair(std::vector<std::string>* repaired);
+  absl::Status Load() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void RemoveLeftovers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status PublishLocked(Manifest next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status SyncSegments(const std::string& collection, const CollectionState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void RemoveUnnamed(const Manifest& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status Repair(std::vector<std::string>* repaired) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status MoveToQuarantine(const std::string& from, const std::string& name, std::string_view reason);
 
   const std::string path;
   FileSystem& fs;
   const FileLock lock;
-  mutable std::mutex mu;
-  // Guarded by mu.
-  Manifest current;
-  Manifest previous;            // kept for readers that opened it; number equals current's where there is none
-  uint64_t last_number = 0;     // used by any attempt to publish: a number is never given to two contents
-  uint64_t next_segment = 1;
+  mutable absl::Mutex mu;
+  Manifest current ABSL_GUARDED_BY(mu);
+  // Kept for readers that opened it; number equals current's where there is none.
+  Manifest previous ABSL_GUARDED_BY(mu);
+  // Used by any attempt to publish: a number is never given to two contents.
+  uint64_t last_number ABSL_GUARDED_BY(mu) = 0;
+  uint64_t next_segment ABSL_GUARDED_BY(mu) = 1;
 };
 
 DataDirectory::DataDirectory() = default;
@@ -256,6 +258,7 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(Join(path, "LOCK")));
   std::unique_ptr<DataDirectory> dir(new DataDirectory);
   dir->impl_ = std::make_unique<Impl>(path, fs, std::move(lock));
+  absl::MutexLock hold(&dir->impl_->mu);
   // Where VERSION is missing, Load would begin anew: right for a creation that was interrupted, wrong for a repair.
   absl::Status loaded = repaired != nullptr && absl::IsNotFound(version) ? DataLoss(version.message()) : dir->impl_->Load();
   if (absl::IsDataLoss(loaded) && repaired != nullptr) loaded = dir->impl_->Repair(repaired);
@@ -340,13 +343,13 @@ void DataDirectory::Impl::RemoveLeftovers() {
 const std::string& DataDirectory::path() const { return impl_->path; }
 
 Manifest DataDirectory::manifest() const {
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   return impl_->current;
 }
 
 absl::StatusOr<std::unique_ptr<SegmentFolder>> DataDirectory::NewSegment(std::string_view collection) {
   RETURN_IF_ERROR(CheckName(collection));
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   std::string folder = SegmentName(impl_->next_segment++);
   std::string path = SegmentPath(impl_->path, collection, folder);
   // Only a leftover whose removal failed can be in the way; its bytes must not mix with new ones.
@@ -360,7 +363,7 @@ absl::StatusOr<std::unique_ptr<SegmentFolder>> DataDirectory::NewSegment(std::st
 
 absl::StatusOr<std::unique_ptr<SegmentFolder>> DataDirectory::ExistingSegment(std::string_view collection,
                                                                               std::string_view folder) {
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   const auto state = impl_->current.collections.find(std::string(collection));
   if (state == impl_->current.collections.end()) return NotFound("collection ", collection, " is not published");
   for (const SegmentEntry& segment : state->second.segments) {
@@ -436,7 +439,7 @@ void DataDirectory::Impl::RemoveUnnamed(const Manifest& dropped) {
 
 absl::Status DataDirectory::Publish(std::string_view collection, CollectionState state) {
   RETURN_IF_ERROR(CheckName(collection));
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   const std::string name(collection);
   Manifest next = impl_->current;
   if (next.aliases.contains(name)) return AlreadyExists(collection, " is an alias; a collection needs another name");
@@ -452,7 +455,7 @@ absl::Status DataDirectory::Publish(std::string_view collection, CollectionState
 }
 
 absl::Status DataDirectory::PublishDrop(std::string_view collection) {
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   Manifest next = impl_->current;
   if (next.collections.erase(std::string(collection)) == 0) {
     return NotFound("collection ", collection, " is not published");
@@ -463,7 +466,7 @@ absl::Status DataDirectory::PublishDrop(std::string_view collection) {
 
 absl::Status DataDirectory::PublishAlias(std::string_view alias, std::string_view collection) {
   RETURN_IF_ERROR(CheckName(alias));
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   Manifest next = impl_->current;
   const std::string name(alias);
   if (collection.empty()) {
@@ -496,7 +499,7 @@ absl::Status DataDirectory::Impl::MoveToQuarantine(const std::string& from, cons
 
 absl::Status DataDirectory::Quarantine(std::string_view collection, std::string_view segment_folder,
                                        std::string_view reason) {
-  const std::lock_guard<std::mutex> hold(impl_->mu);
+  absl::MutexLock hold(&impl_->mu);
   Manifest next = impl_->current;
   const auto state = next.collections.find(std::string(collection));
   if (state == next.collections.end()) return NotFound("collection ", collection, " is not published");

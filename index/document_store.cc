@@ -10,15 +10,15 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <filesystem>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "index/key_codec.h"
 
@@ -163,7 +163,6 @@ struct DocumentStore::Impl {
     absl::Status status;
     uint64_t seq = 0;
     bool done = false;
-    std::condition_variable wake;
   };
 
   ~Impl();
@@ -178,7 +177,7 @@ struct DocumentStore::Impl {
     }
   };
   absl::StatusOr<Trace> ReadTrace(rocksdb::Env* env) const;
-  absl::Status OpenView();   // REQUIRES: catch_up_mu held, or nobody else there yet
+  absl::Status OpenView() ABSL_EXCLUSIVE_LOCKS_REQUIRED(catch_up_mu);
   absl::Status CheckFormat(rocksdb::DB& opened) const;
   absl::Status Behind(std::string_view fact) const {
     return DataLoss("document store ", path, " ", fact, ", and write ", options.expected_seq, " was indexed: it was lost or replaced by an older "
@@ -190,7 +189,7 @@ struct DocumentStore::Impl {
   absl::Status AddToBatch(const WriteBatch& batch, GroupState& state);
   absl::Status WriteDurably(rocksdb::WriteBatch& batch);
   absl::Status CheckWritable();
-  absl::Status FailedEarlier() const {   // REQUIRES: queue_mu held
+  absl::Status FailedEarlier() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mu) {
     return Annotate(failed, "an earlier write failed, and what it left is known only after opening the store again");
   }
   absl::StatusOr<std::optional<std::string>> Read(const std::string& key) const;
@@ -198,20 +197,20 @@ struct DocumentStore::Impl {
   absl::Status ScanRange(const KeyRange& range, bool skip_first,
                          const std::function<absl::StatusOr<bool>(std::string_view, std::string_view)>& fn) const;
   std::shared_ptr<rocksdb::DB> db() const {
-    const std::lock_guard<std::mutex> hold(db_mu);
+    absl::MutexLock hold(&db_mu);
     return db_ptr;
   }
 
   std::string path;
   StoreOptions options;
-  mutable std::mutex db_mu;
-  std::shared_ptr<rocksdb::DB> db_ptr;     // guarded by db_mu; a follower replaces it when it catches up
-  std::mutex catch_up_mu;                  // one CatchUp at a time
-  Trace seen;                              // guarded by catch_up_mu: of the view in db_ptr
+  absl::Mutex catch_up_mu;                                         // one CatchUp at a time
+  Trace seen ABSL_GUARDED_BY(catch_up_mu);                         // of the view in db_ptr
+  mutable absl::Mutex db_mu;
+  std::shared_ptr<rocksdb::DB> db_ptr ABSL_GUARDED_BY(db_mu);      // a follower replaces it when it catches up
   std::atomic<uint64_t> last_seq{0};
-  std::mutex queue_mu;
-  std::deque<Writer*> queue;               // guarded by queue_mu
-  absl::Status failed;                     // guarded by queue_mu: the first write that failed
+  absl::Mutex queue_mu;
+  std::deque<Writer*> queue ABSL_GUARDED_BY(queue_mu);
+  absl::Status failed ABSL_GUARDED_BY(queue_mu);                   // the first write that failed
 };
 
 DocumentStore::DocumentStore() : impl_(std::make_unique<Impl>()) {}
@@ -231,8 +230,11 @@ absl::StatusOr<std::unique_ptr<DocumentStore>> DocumentStore::Open(const std::st
   std::unique_ptr<DocumentStore> store(new DocumentStore);
   store->impl_->path = path;
   store->impl_->options = options;
-  RETURN_IF_ERROR(options.mode == StoreOptions::Mode::kReadWrite ? store->impl_->OpenForWriting()
-                                                                 : store->impl_->OpenView());
+  if (options.mode == StoreOptions::Mode::kReadWrite) {
+    RETURN_IF_ERROR(store->impl_->OpenForWriting());
+  } else {
+    RETURN_IF_ERROR(store->CatchUp());
+  }
   return store;
 }
 
@@ -251,7 +253,10 @@ absl::Status DocumentStore::Impl::OpenForWriting() {
   }
   rocksdb::DB* opened = nullptr;
   RETURN_IF_ERROR(FromRocks(rocksdb::DB::Open(rocks, path, &opened), path));
-  db_ptr.reset(opened);
+  {
+    absl::MutexLock hold(&db_mu);
+    db_ptr.reset(opened);
+  }
   RETURN_IF_ERROR(CheckFormat(*opened));
   ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*opened));
   if (seq < options.expected_seq) return Behind(internal::Concat("ends at write ", seq));
@@ -292,7 +297,7 @@ absl::Status DocumentStore::Impl::OpenView() {
   for (int attempt = 1; attempt <= kFollowAttempts; ++attempt) {
     if (attempt > 1) std::this_thread::sleep_for(std::chrono::milliseconds(std::min(attempt, 20)));
     ASSIGN_OR_RETURN(const Trace before, ReadTrace(rocks.env));
-    if (db_ptr != nullptr && before.SameFiles(seen) && before.log_bytes == seen.log_bytes) return absl::OkStatus();
+    if (db() != nullptr && before.SameFiles(seen) && before.log_bytes == seen.log_bytes) return absl::OkStatus();
     rocksdb::DB* opened = nullptr;
     // The second path would hold a LOG, and there is none.
     status = rocksdb::DB::OpenAsSecondary(rocks, path, path + "/no-log", &opened);
@@ -303,7 +308,7 @@ absl::Status DocumentStore::Impl::OpenView() {
     RETURN_IF_ERROR(CheckFormat(*view));
     ASSIGN_OR_RETURN(const uint64_t seq, ReadLastSeq(*view));
     seen = before;   // the logs may have grown since: then the next CatchUp looks again
-    const std::lock_guard<std::mutex> hold(db_mu);
+    absl::MutexLock hold(&db_mu);
     db_ptr = std::move(view);
     last_seq.store(seq);
     return absl::OkStatus();
@@ -343,23 +348,24 @@ absl::Status DocumentStore::Impl::CheckWritable() {
   if (options.mode != StoreOptions::Mode::kReadWrite) {
     return FailedPrecondition("document store ", path, " is open for reading only");
   }
-  const std::lock_guard<std::mutex> hold(queue_mu);
+  absl::MutexLock hold(&queue_mu);
   return failed.ok() ? absl::OkStatus() : FailedEarlier();
 }
 
 absl::Status DocumentStore::Impl::WriteDurably(rocksdb::WriteBatch& batch) {
   const absl::Status status = FromRocks(db()->Write(Durable(), &batch), path);
   if (!status.ok()) {
-    const std::lock_guard<std::mutex> hold(queue_mu);
+    absl::MutexLock hold(&queue_mu);
     if (failed.ok()) failed = status;
   }
   return status;
 }
 
 absl::Status DocumentStore::Impl::Enqueue(Writer& writer) {
-  std::unique_lock<std::mutex> lock(queue_mu);
+  absl::MutexLock lock(&queue_mu);
   queue.push_back(&writer);
-  writer.wake.wait(lock, [&] { return writer.done || queue.front() == &writer; });
+  auto done_or_leader = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mu) { return writer.done || queue.front() == &writer; };
+  queue_mu.Await(absl::Condition(&done_or_leader));
   if (writer.done) return writer.status;
   std::vector<Writer*> group;
   int64_t bytes = 0;
@@ -372,9 +378,9 @@ absl::Status DocumentStore::Impl::Enqueue(Writer& writer) {
   }
   absl::StatusOr<uint64_t> seq = uint64_t{0};
   if (failed.ok()) {
-    lock.unlock();   // the leader stays at the front meanwhile, so that the queue waits for it
+    queue_mu.Unlock();   // the leader stays at the front meanwhile, so that the queue waits for it
     seq = WriteGroup(group);
-    lock.lock();
+    queue_mu.Lock();
   } else {
     seq = FailedEarlier();
   }
@@ -383,9 +389,7 @@ absl::Status DocumentStore::Impl::Enqueue(Writer& writer) {
     member->seq = seq.ok() ? *seq : 0;
     member->done = true;
     queue.pop_front();
-    if (member != &writer) member->wake.notify_one();   // under the lock: the member outlives this line
   }
-  if (!queue.empty()) queue.front()->wake.notify_one();
   return writer.status;
 }
 
@@ -592,7 +596,7 @@ absl::StatusOr<std::vector<std::string>> DocumentStore::ListMeta(std::string_vie
 
 absl::Status DocumentStore::CatchUp() {
   if (impl_->options.mode == StoreOptions::Mode::kReadWrite) return absl::OkStatus();
-  const std::lock_guard<std::mutex> hold(impl_->catch_up_mu);
+  absl::MutexLock hold(&impl_->catch_up_mu);
   return impl_->OpenView();
 }
 

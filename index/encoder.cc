@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -64,10 +65,13 @@ struct Model {
   ThreadPool* pool = nullptr;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Bert> bert;
-  std::vector<std::unique_ptr<ThreadPool>> single;   // a pool of one for each thread: batches run side by side
-  std::vector<BertScratch> scratch;                  // [thread]
-  std::vector<std::vector<float>> hidden;            // [thread]
-  absl::Mutex mutex;
+  absl::Mutex mutex;   // one call at a time
+  struct Workspace {
+    std::unique_ptr<ThreadPool> single;   // a pool of one: batches run side by side
+    BertScratch scratch;
+    std::vector<float> hidden;
+  };
+  std::vector<Workspace> workspaces ABSL_GUARDED_BY(mutex);   // [thread]
   std::string vocabulary_sha256, fingerprint;
 
   static absl::StatusOr<std::unique_ptr<Model>> Open(const std::string& folder, EncoderOptions options,
@@ -99,9 +103,9 @@ struct Model {
       return NotSupported("an encoder's tokenizer must frame a text by one token before and one after it ([CLS], [SEP])");
     }
     model->options = options;
-    for (int i = 0; i < pool.num_threads(); ++i) model->single.push_back(std::make_unique<ThreadPool>(1));
-    model->scratch.resize(pool.num_threads());
-    model->hidden.resize(pool.num_threads());
+    absl::MutexLock lock(&model->mutex);
+    model->workspaces.resize(pool.num_threads());
+    for (Workspace& workspace : model->workspaces) workspace.single = std::make_unique<ThreadPool>(1);
     return model;
   }
 
@@ -120,7 +124,7 @@ struct Model {
   // (from any thread). Few sequences share the threads inside a batch, many are spread over them; bits are the same.
   template <class TypeOf, class Take>
   absl::Status Run(const std::vector<std::vector<int32_t>>& ids, const TypeOf& first_of_type_one, const CancelToken* cancel,
-                   const Take& take) {
+                   const Take& take) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::vector<int64_t> order(ids.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
@@ -138,28 +142,29 @@ struct Model {
     }
     if (!order.empty()) cuts.push_back(order.size());
     const size_t num_batches = cuts.size() - 1;
-    const auto run_batch = [&](size_t b, ThreadPool& threads, int thread) -> absl::Status {
+    const std::span<Workspace> mine(workspaces);
+    const auto run_batch = [&](size_t b, ThreadPool& threads, Workspace& workspace) -> absl::Status {
       RETURN_IF_ERROR(CheckCancel(cancel));
       PackedTokens batch;
       for (size_t i = cuts[b]; i < cuts[b + 1]; ++i) batch.Add(ids[order[i]], first_of_type_one(order[i]));
       const size_t need = static_cast<size_t>(batch.size() * bert->config().hidden);
-      if (hidden[thread].size() < need) hidden[thread].resize(need);
-      RETURN_IF_ERROR(bert->Forward(batch, threads, scratch[thread], hidden[thread].data()));
+      if (workspace.hidden.size() < need) workspace.hidden.resize(need);
+      RETURN_IF_ERROR(bert->Forward(batch, threads, workspace.scratch, workspace.hidden.data()));
       for (size_t i = cuts[b]; i < cuts[b + 1]; ++i) {
         const int64_t start = batch.starts[i - cuts[b]], tokens = batch.starts[i - cuts[b] + 1] - start;
-        take(order[i], hidden[thread].data() + start * bert->config().hidden, tokens);
+        take(order[i], workspace.hidden.data() + start * bert->config().hidden, tokens);
       }
       return absl::OkStatus();
     };
     if (num_batches < static_cast<size_t>(pool->num_threads())) {
-      for (size_t b = 0; b < num_batches; ++b) RETURN_IF_ERROR(run_batch(b, *pool, 0));
+      for (size_t b = 0; b < num_batches; ++b) RETURN_IF_ERROR(run_batch(b, *pool, mine[0]));
       return absl::OkStatus();
     }
     std::atomic<size_t> next{0};
     std::vector<absl::Status> status(pool->num_threads());
     pool->RunOnAll([&](int thread) {
       for (size_t b; status[thread].ok() && (b = next.fetch_add(1)) < num_batches;) {
-        status[thread] = run_batch(b, *single[thread], thread);
+        status[thread] = run_batch(b, *mine[thread].single, mine[thread]);
       }
     });
     for (const absl::Status& s : status) RETURN_IF_ERROR(s);

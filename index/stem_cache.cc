@@ -5,9 +5,10 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "index/term_hash-inl.h"
 
@@ -33,10 +34,11 @@ using StemmerPtr = std::unique_ptr<sb_stemmer, decltype(&sb_stemmer_delete)>;
 struct StemCache::Impl {
   std::string language;
   std::unique_ptr<std::atomic<const Entry*>[]> slots{new std::atomic<const Entry*>[kSlots]()};
-  std::mutex mu;                                  // guards all below
-  std::vector<StemmerPtr> idle;                   // a stemmer keeps state: one user at a time
-  std::vector<std::unique_ptr<char[]>> slabs;
-  size_t slab_used = kSlab, words = 0;
+  absl::Mutex mu;
+  std::vector<StemmerPtr> idle ABSL_GUARDED_BY(mu);   // a stemmer keeps state: one user at a time
+  std::vector<std::unique_ptr<char[]>> slabs ABSL_GUARDED_BY(mu);
+  size_t slab_used ABSL_GUARDED_BY(mu) = kSlab;
+  size_t words ABSL_GUARDED_BY(mu) = 0;
 };
 
 StemCache::StemCache(const std::string& language) : impl_(std::make_unique<Impl>()) {
@@ -62,7 +64,7 @@ std::string_view StemCache::Stem(std::string_view word, std::string& scratch) co
   Impl& impl = *impl_;
   StemmerPtr stemmer(nullptr, sb_stemmer_delete);
   {
-    std::lock_guard<std::mutex> lock(impl.mu);
+    absl::MutexLock lock(&impl.mu);
     if (!impl.idle.empty()) {
       stemmer = std::move(impl.idle.back());
       impl.idle.pop_back();
@@ -76,7 +78,7 @@ std::string_view StemCache::Stem(std::string_view word, std::string& scratch) co
   scratch.assign(reinterpret_cast<const char*>(stem), static_cast<size_t>(sb_stemmer_length(stemmer.get())));
   if (scratch.empty()) scratch.assign(word);  // a term is never empty
 
-  std::lock_guard<std::mutex> lock(impl.mu);
+  absl::MutexLock lock(&impl.mu);
   impl.idle.push_back(std::move(stemmer));
   if (impl.words >= kMaxWords) return scratch;
   for (size_t probe = 0; probe < kProbes; ++probe) {

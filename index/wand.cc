@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <numeric>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "index/wand-inl.h"
 
@@ -24,8 +25,8 @@ struct Bm25Searcher::Impl {
   // [part][term]: live chunks with the term, counted when first asked for; only of parts with dead chunks.
   std::vector<std::unique_ptr<std::atomic<uint32_t>[]>> live_frequency;
 
-  std::mutex mu;  // guards idle
-  std::vector<std::unique_ptr<TermCursor>> idle;
+  absl::Mutex mu;
+  std::vector<std::unique_ptr<TermCursor>> idle ABSL_GUARDED_BY(mu);
 
   uint32_t LiveFrequency(size_t part, uint32_t term) const;
 };
@@ -142,7 +143,7 @@ absl::StatusOr<Bm25Result> Bm25Searcher::Search(std::span<const QueryTerm> terms
       const auto ordinal = ordinals[t * num_parts + p];
       if (!ordinal.has_value() || weights[t] == 0) continue;
       if (used == own.size()) {
-        std::lock_guard<std::mutex> lock(impl.mu);
+        absl::MutexLock lock(&impl.mu);
         if (impl.idle.empty()) {
           own.push_back(std::make_unique<TermCursor>());
         } else {
@@ -172,7 +173,7 @@ absl::StatusOr<Bm25Result> Bm25Searcher::Search(std::span<const QueryTerm> terms
   }
   {
     constexpr size_t kKeptCursors = 256;  // about 1.2 KiB each
-    std::lock_guard<std::mutex> lock(impl.mu);
+    absl::MutexLock lock(&impl.mu);
     for (auto& cursor : own) {
       if (impl.idle.size() < kKeptCursors) impl.idle.push_back(std::move(cursor));
     }

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/thread_pool.h"
 #include "decoder/reader.h"
@@ -63,8 +64,8 @@ class Engine {
   Config config_;
   ModelStore models_;
   absl::Mutex mutex_;
-  std::unique_ptr<ThreadPool> pool_;
-  std::map<std::string, std::unique_ptr<index::Encoder>> encoders_ ABSL_GUARDED_BY(mutex_);   // by path
+  std::unique_ptr<ThreadPool> pool_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<index::Encoder>> encoders_ ABSL_GUARDED_BY(mutex_);         // by path
   std::map<std::string, std::unique_ptr<index::CrossEncoder>> rerankers_ ABSL_GUARDED_BY(mutex_);   // by path
   std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(mutex_);
 };
