@@ -12,6 +12,7 @@
 #include <new>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
 namespace lectern::index {
@@ -29,6 +30,38 @@ absl::Status CatchFaiss(const Body& body) {
   } catch (const std::exception& error) {
     return Internal("FAISS: ", error.what());
   }
+}
+
+// FAISS's reader takes the kind of index and every count of its file at their word, and would ask for terabytes: this reads
+// over them first. kind, dim, rows and two fillers, trained, metric; five lists; five numbers; and an empty flat index.
+absl::Status CheckCounts(std::string_view bytes) {
+  constexpr size_t kHeader = 4 + sizeof(int) + 3 * sizeof(int64_t) + sizeof(bool) + sizeof(int);
+  const auto skip_header = [&](std::string_view kind) {
+    int metric = faiss::METRIC_INNER_PRODUCT;
+    const bool right = bytes.size() >= kHeader && bytes.starts_with(kind);
+    if (right) std::memcpy(&metric, bytes.data() + kHeader - sizeof(int), sizeof(int));
+    bytes.remove_prefix(std::min(bytes.size(), kHeader));
+    return right && metric == faiss::METRIC_INNER_PRODUCT;
+  };
+  const auto skip_list = [&](size_t element_bytes) {
+    uint64_t count = 0;
+    if (bytes.size() < sizeof(count)) return false;
+    std::memcpy(&count, bytes.data(), sizeof(count));
+    bytes.remove_prefix(sizeof(count));
+    if (count > bytes.size() / element_bytes) return false;
+    bytes.remove_prefix(count * element_bytes);
+    return true;
+  };
+  if (!skip_header("IHNf")) return DataLoss("does not begin as a graph of nearest neighbours");
+  // Odds of each level, links up to each level, levels, offsets, links.
+  for (const size_t element_bytes : {sizeof(double), sizeof(int), sizeof(int), sizeof(size_t), sizeof(int)}) {
+    if (!skip_list(element_bytes)) return DataLoss("has a list that is longer than the file");
+  }
+  constexpr size_t kNumbers = 5 * sizeof(int);
+  if (bytes.size() < kNumbers) return DataLoss("ends within its numbers");
+  bytes.remove_prefix(kNumbers);
+  if (!skip_header("IxFI") || !skip_list(sizeof(float)) || !bytes.empty()) return DataLoss("does not end with an empty index");
+  return absl::OkStatus();
 }
 
 // Inner products of the rows' bytes: a quarter of the memory of the float vectors, and the walk compares bytes as well.
@@ -108,7 +141,7 @@ struct HnswGraph::Impl {
   int64_t rows = 0;
   int dim = 0;
   mutable absl::Mutex mutex;
-  mutable std::vector<std::unique_ptr<Scratch>> idle;  // one a walk under way, kept for the next
+  mutable std::vector<std::unique_ptr<Scratch>> idle ABSL_GUARDED_BY(mutex);  // one a walk under way, kept for the next
 
   std::unique_ptr<Scratch> Borrow() const {
     std::unique_ptr<Scratch> scratch;
@@ -284,7 +317,6 @@ absl::StatusOr<FileEntry> HnswGraph::Write(SegmentFolder& folder) const {
 }
 
 absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(SegmentFiles& files, const VectorTable& table) {
-  // The checksum is compared before FAISS parses: its reader trusts the sizes it finds.
   ASSIGN_OR_RETURN(const MappedFile map, files.Take("hnsw.bin"));
   const std::string where = files.PathOf("hnsw.bin");
   std::string_view bytes = map.text();
@@ -293,6 +325,7 @@ absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(SegmentFiles& files, 
   }
   bytes.remove_prefix(sizeof(kMagic));
   std::unique_ptr<HnswGraph> graph(new HnswGraph());
+  RETURN_IF_ERROR(Annotate(CheckCounts(bytes), where));
   RETURN_IF_ERROR(Annotate(CatchFaiss([&]() -> absl::Status {
     SpanReader reader(bytes);
     const std::unique_ptr<faiss::Index> index(faiss::read_index(&reader));

@@ -7,6 +7,7 @@ scripts/packages.sh test
 cmake --preset release -DLECTERN_TESTS=ON >/dev/null
 cmake --build --preset release
 export LECTERN_KILL_ROUNDS=200 LECTERN_SOAK_SECONDS=600 LECTERN_FOLLOW_SECONDS=600 LECTERN_SOAK=1 LECTERN_MUTATIONS=240
+scripts/mutations.py release
 ctest --preset release --verbose --tests-regex 'Kill|PowerCut|MissingSync|FailingStep|FullDisk|Follower|e2e/(search_beside|full_disk|bad_input|stop)'
 # Four collections: a round lists every document of the rounds before.
 for seed in 1 2 3 4; do

@@ -1,13 +1,16 @@
 // Damaged model files: each gives a status or a valid parse, never a crash. Run under ASan and UBSan by the asan preset.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "decoder/load_tokenizer.h"
 #include "decoder/model_file/gguf.h"
 #include "decoder/model_file/metadata.h"
 #include "decoder/model_file/safetensors.h"
+#include "decoder/tokenizer/chat_template.h"
 #include "tests/decoder/small_models.h"
+#include "tests/support/mutations.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern {
@@ -15,26 +18,10 @@ namespace {
 
 using model_file::ModelFile;
 using model_file::TensorInfo;
-using testing::Mutated;
+using testing::Exact;
+using testing::Mutations;
 using testing::TempDir;
 using testing::WriteBytes;
-
-constexpr uint64_t kMutations = 1000;
-
-struct Outcome {
-  int opened = 0, refused = 0;
-};
-
-// Bytes on the heap at their exact size, so that a read past the end is seen.
-struct Exact {
-  explicit Exact(std::string_view text) : size(text.size()), data(new std::byte[text.size()]) {
-    std::memcpy(data.get(), text.data(), text.size());
-  }
-  std::span<const std::byte> span() const { return {data.get(), size}; }
-  std::string_view text() const { return {reinterpret_cast<const char*>(data.get()), size}; }
-  size_t size;
-  std::unique_ptr<std::byte[]> data;
-};
 
 void TouchTensors(std::span<const TensorInfo> tensors) {
   uint64_t sum = 0;
@@ -62,68 +49,56 @@ void UseTokenizer(const tokenizer::Tokenizer& tokenizer) {
   }
 }
 
-void Count(const absl::Status& status, Outcome* outcome) {
-  if (status.ok()) {
-    ++outcome->opened;
-    return;
-  }
-  ++outcome->refused;
-  EXPECT_FALSE(status.message().empty());
-  for (const char c : status.message()) ASSERT_TRUE(c >= 0x20 && c < 0x7f) << "a message with a byte that does not print";
-}
-
-Outcome MutateGguf(const std::string& valid) {
-  Outcome outcome;
+void MutateGguf(const std::string& valid, Mutations& mutations) {
   TempDir dir;
-  for (uint64_t seed = 0; seed < kMutations; ++seed) {
-    const std::string bytes = Mutated(valid, seed);
+  while (mutations.Next()) {
+    const std::string bytes = mutations.Of(valid);
     const Exact exact(bytes);
     auto parsed = model_file::ParseGguf(exact.span());
-    Count(parsed.status(), &outcome);
+    mutations.Count(parsed.status());
     if (parsed.ok()) TouchTensors(parsed->tensors);
-    if (seed % 10 != 0) continue;  // through a file as well: the same answer, and the tokenizer it holds
+    if (mutations.seed() % 10 != 0) continue;  // through a file as well: the same answer, and the tokenizer it holds
     WriteBytes(dir / "m.gguf", bytes);
     auto file = ModelFile::Open(dir / "m.gguf");
-    EXPECT_EQ(file.ok(), parsed.ok()) << seed;
+    EXPECT_EQ(file.ok(), parsed.ok()) << mutations.seed();
     if (!file.ok()) continue;
     TouchTensors((*file)->tensors());
     auto tokenizer = decoder::LoadTokenizer(**file);
     if (tokenizer.ok()) UseTokenizer(**tokenizer);
     (void)decoder::LoadChatTemplate(**file, "").status();
   }
-  return outcome;
+  EXPECT_GT(mutations.read(), 20);
+  EXPECT_GT(mutations.refused(), 100);
 }
 
 TEST(Mutations, OfAGgufFileGiveAStatusOrAValidParse) {
-  const Outcome outcome = MutateGguf(testing::SmallGguf());
-  EXPECT_GT(outcome.opened, 20);
-  EXPECT_GT(outcome.refused, 100);
+  Mutations mutations("GGUF, byte-level BPE");
+  MutateGguf(testing::SmallGguf(), mutations);
 }
 
 TEST(Mutations, OfASentencePieceGgufFileGiveAStatusOrAValidParse) {
-  const Outcome outcome = MutateGguf(testing::SmallSentencePieceGguf());
-  EXPECT_GT(outcome.opened, 20);
-  EXPECT_GT(outcome.refused, 100);
+  Mutations mutations("GGUF, SentencePiece");
+  MutateGguf(testing::SmallSentencePieceGguf(), mutations);
 }
 
 TEST(Mutations, OfASafetensorsFileGiveAStatusOrAValidParse) {
-  Outcome outcome;
-  for (uint64_t seed = 0; seed < kMutations; ++seed) {
-    const Exact exact(Mutated(testing::SmallSafetensors(), seed));
+  Mutations mutations("safetensors");
+  while (mutations.Next()) {
+    const Exact exact(mutations.Of(testing::SmallSafetensors()));
     std::vector<TensorInfo> tensors;
-    Count(model_file::ParseSafetensors(exact.span(), &tensors), &outcome);
+    mutations.Count(model_file::ParseSafetensors(exact.span(), &tensors));
     TouchTensors(tensors);
   }
-  EXPECT_GT(outcome.opened, 20);
-  EXPECT_GT(outcome.refused, 500);
+  EXPECT_GT(mutations.read(), 20);
+  EXPECT_GT(mutations.refused(), 500);
 }
 
 TEST(Mutations, OfAConfigGiveAStatusOrAValidParse) {
-  Outcome outcome;
-  for (uint64_t seed = 0; seed < kMutations; ++seed) {
-    const Exact exact(Mutated(testing::SmallConfig(), seed));
+  Mutations mutations("config.json");
+  while (mutations.Next()) {
+    const Exact exact(mutations.Of(testing::SmallConfig()));
     model_file::Metadata metadata;
-    Count(model_file::ParseConfig(exact.text(), &metadata), &outcome);
+    mutations.Count(model_file::ParseConfig(exact.text(), &metadata));
     for (const char* key : {"hidden_size", "rope_theta", "architectures", "eos_token_id", "rope_scaling.factor", "y"}) {
       (void)metadata.Int(key).status();
       (void)metadata.Number(key).status();
@@ -132,44 +107,78 @@ TEST(Mutations, OfAConfigGiveAStatusOrAValidParse) {
       (void)metadata.Numbers(key).status();
     }
   }
-  EXPECT_GT(outcome.opened, 50);
-  EXPECT_GT(outcome.refused, 500);
+  EXPECT_GT(mutations.read(), 50);
+  EXPECT_GT(mutations.refused(), 500);
 }
 
-TEST(Mutations, OfATokenizerJsonGiveAStatusOrAWorkingTokenizer) {
-  for (const std::string& valid : {testing::SmallWordPieceJson(), testing::SmallBpeJson()}) {
-    Outcome outcome;
-    for (uint64_t seed = 0; seed < kMutations; ++seed) {
-      const Exact exact(Mutated(valid, seed));
-      auto tokenizer = tokenizer::Tokenizer::FromJson(exact.text());
-      Count(tokenizer.status(), &outcome);
-      if (tokenizer.ok()) UseTokenizer(**tokenizer);
-    }
-    EXPECT_GT(outcome.opened, 20);
-    EXPECT_GT(outcome.refused, 500);
+void MutateTokenizerJson(const std::string& valid, Mutations& mutations) {
+  while (mutations.Next()) {
+    const Exact exact(mutations.Of(valid));
+    auto tokenizer = tokenizer::Tokenizer::FromJson(exact.text());
+    mutations.Count(tokenizer.status());
+    if (tokenizer.ok()) UseTokenizer(**tokenizer);
   }
+  EXPECT_GT(mutations.read(), 20);
+  EXPECT_GT(mutations.refused(), 500);
+}
+
+TEST(Mutations, OfAWordPieceTokenizerGiveAStatusOrAWorkingTokenizer) {
+  Mutations mutations("tokenizer.json, WordPiece");
+  MutateTokenizerJson(testing::SmallWordPieceJson(), mutations);
+}
+
+TEST(Mutations, OfABpeTokenizerGiveAStatusOrAWorkingTokenizer) {
+  Mutations mutations("tokenizer.json, byte-level BPE");
+  MutateTokenizerJson(testing::SmallBpeJson(), mutations);
+}
+
+// A template is recognised or refused, never guessed: what a mutated one renders is what a known one renders.
+TEST(Mutations, OfAChatTemplateAreRecognisedOrRefused) {
+  Mutations mutations("chat template");
+  const std::vector<tokenizer::ChatMessage> chat = {{"system", "Be brief."}, {"user", "Who? <|im_end|>"}};
+  std::vector<std::string> valid, known;
+  for (const char* name : {"chatml", "gemma", "llama3"}) {
+    valid.push_back(testing::ReadBytes(testing::SourcePath(std::string("data/fuzz/chat_template/") + name)));
+  }
+  const auto text_of = [&](const tokenizer::ChatTemplate& chat_template) {
+    const auto pieces = chat_template.Render(chat);
+    EXPECT_TRUE(pieces.ok()) << pieces.status();
+    std::string text;
+    for (const tokenizer::PromptPiece& piece : *pieces) text += piece.text;
+    return text;
+  };
+  for (const char* name : {"chatml", "qwen2", "smollm2", "llama3", "gemma", "plain"}) known.push_back(text_of(*tokenizer::ChatTemplate::Named(name)));
+  while (mutations.Next()) {
+    const Exact exact(mutations.Of(valid[static_cast<size_t>(mutations.seed()) % valid.size()]));
+    const auto recognised = tokenizer::ChatTemplate::Recognise(exact.text());
+    mutations.Count(recognised.status());
+    if (recognised.ok()) {
+      EXPECT_NE(std::find(known.begin(), known.end(), text_of(*recognised)), known.end()) << exact.text();
+    }
+  }
+  EXPECT_GT(mutations.refused(), 100);
 }
 
 TEST(Mutations, OfAFolderGiveAStatusOrAValidParse) {
   TempDir dir;
-  Outcome outcome;
-  for (uint64_t seed = 0; seed < 100; ++seed) {
-    const uint64_t which = seed % 4;
-    const auto maybe = [&](uint64_t turn, const std::string& valid) { return which == turn ? Mutated(valid, seed) : valid; };
+  Mutations mutations("model folder of four files");
+  while (mutations.Next()) {
+    const int which = mutations.seed() % 4;
+    const auto maybe = [&](int turn, const std::string& valid) { return which == turn ? mutations.Of(valid) : valid; };
     WriteBytes(dir / "config.json", maybe(0, testing::SmallConfig()));
     WriteBytes(dir / "model-1.safetensors", maybe(1, testing::SmallSafetensors()));
     WriteBytes(dir / "tokenizer.json", maybe(2, testing::SmallWordPieceJson()));
     WriteBytes(dir / "model.safetensors.index.json",
                maybe(3, R"({"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-1.safetensors"}})"));
     auto file = ModelFile::Open(dir.path());
-    Count(file.status(), &outcome);
+    mutations.Count(file.status());
     if (!file.ok()) continue;
     TouchTensors((*file)->tensors());
     auto tokenizer = decoder::LoadTokenizer(**file);
     if (tokenizer.ok()) UseTokenizer(**tokenizer);
   }
-  EXPECT_GT(outcome.opened, 10);
-  EXPECT_GT(outcome.refused, 10);
+  EXPECT_GT(mutations.read(), 100);
+  EXPECT_GT(mutations.refused(), 100);
 }
 
 }  // namespace

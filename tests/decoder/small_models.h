@@ -1,7 +1,6 @@
 // tests/decoder/small_models.h: the smallest valid model files of each kind, and ways to damage them.
 //
 //   const std::string gguf = SmallGguf();
-//   const std::string damaged = Mutated(gguf, seed);
 //
 // Shapes:  whole files as byte strings.
 // Threads: pure functions.
@@ -15,7 +14,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/rng.h"
 
 namespace lectern::testing {
 
@@ -204,33 +202,6 @@ inline std::string SmallBpeJson() {
          R"("post_processor":{"type":"ByteLevel"},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","dropout":null,"unk_token":null,)"
          R"("continuing_subword_prefix":"","end_of_word_suffix":"","fuse_unk":false,"byte_fallback":false,"vocab":{)" +
          vocab + R"(},"merges":["t h",["th","e"]]}})";
-}
-
-// `bytes` with one to four wounds: bits, bytes, numbers, cuts, repeats. The same seed gives the same wounds.
-inline std::string Mutated(std::string bytes, uint64_t seed) {
-  Rng rng(seed, /*stream=*/77);
-  for (int64_t wounds = 1 + rng.Below(4); wounds > 0 && !bytes.empty(); --wounds) {
-    const auto size = static_cast<int64_t>(bytes.size());
-    const auto at = static_cast<size_t>(rng.Below(4) == 0 ? rng.Below(std::min<int64_t>(size, 64)) : rng.Below(size));
-    switch (rng.Below(7)) {
-      case 0: bytes[at] = static_cast<char>(bytes[at] ^ (1 << rng.Below(8))); break;
-      case 1: bytes[at] = static_cast<char>(rng.Below(256)); break;
-      case 2: bytes.resize(at); break;
-      case 3: bytes.erase(at, static_cast<size_t>(1 + rng.Below(16))); break;
-      case 4: bytes.insert(at, bytes.substr(at, static_cast<size_t>(1 + rng.Below(32)))); break;
-      case 5: {
-        constexpr uint64_t kNumbers[] = {0, 1, 0x7f, 0xff, 0x7fffffff, 0xffffffff, 0x100000000, 0x7fffffffffffffff, ~uint64_t{0}, ~uint64_t{0} - 31};
-        const uint64_t number = kNumbers[rng.Below(10)];
-        std::memcpy(bytes.data() + at, &number, std::min<size_t>(rng.Below(2) == 0 ? 4 : 8, bytes.size() - at));
-        break;
-      }
-      default: {  // what stands in text: braces, quotes, digits
-        constexpr char kMarks[] = "{}[]\",:0918-e.\\tfn";
-        bytes[at] = kMarks[rng.Below(sizeof(kMarks) - 1)];
-      }
-    }
-  }
-  return bytes;
 }
 
 }  // namespace lectern::testing

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "index/key_codec.h"
+#include "tests/support/mutations.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern::index {
@@ -360,14 +361,14 @@ TEST(KeyCodec, AnyCutOrMutatedRecordIsRefusedOrDecodedWithoutACrash) {
   for (size_t size = 0; size < whole.size(); ++size) {
     EXPECT_TRUE(absl::IsDataLoss(DecodeDocument("d", whole.substr(0, size)).status())) << size;
   }
-  Rng rng(3);
-  for (int i = 0; i < 2000; ++i) {
-    std::string damaged = whole;
-    for (int64_t n = 1 + rng.Below(3); n > 0; --n) damaged[rng.Below(damaged.size())] = static_cast<char>(rng.Next());
-    const auto decoded = DecodeDocument("d", damaged);
+  testing::Mutations mutations("record of the store");
+  while (mutations.Next()) {
+    const testing::Exact damaged(mutations.Of(whole));
+    const auto decoded = DecodeDocument("d", damaged.text());
+    mutations.Count(decoded.status());
     EXPECT_TRUE(decoded.ok() || absl::IsDataLoss(decoded.status()));
-    (void)DecodeHead(damaged);
-    (void)DecodeChange(damaged);
+    (void)DecodeHead(damaged.text());
+    (void)DecodeChange(damaged.text());
   }
 }
 

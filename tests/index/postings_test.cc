@@ -154,7 +154,7 @@ TEST(Postings, BoundEveryScoreOfABlockWhateverK1AndB) {
   }
 }
 
-TEST(Postings, NeverCrashOnMutatedBlocks) {
+TEST(Postings, EveryFlippedBitIsRefusedOrDecodedWithinTheBlock) {
   const List list = RandomList(7, 700);
   PostingsEncoder encoder;
   ASSERT_TRUE(encoder.Add(list.chunks, list.frequencies, list.lengths).ok());

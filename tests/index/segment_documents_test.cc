@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "index/deletes.h"
+#include "tests/support/mutations.h"
 #include "tests/support/temp_dir.h"
 
 namespace lectern::index {
@@ -126,36 +127,41 @@ void ReadAll(const SegmentDocuments& segment) {
   }
 }
 
-TEST(SegmentDocuments, SurvivesThousandsOfMutationsWithoutItsChecksum) {
+TEST(SegmentDocuments, EveryMutationIsRefusedOrReadWithinItself) {
   testing::TempDir dir;
   std::vector<StoredDocument> documents;
   std::vector<std::vector<Span>> chunks;
   Sample(&documents, &chunks);
   const FileEntry entry = Write(dir.path(), documents, chunks);
   const std::string whole = testing::ReadBytes(dir / entry.name);
-  int refused = 0;
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
-    Rng rng(seed);
-    std::string bytes = whole;
-    if (seed % 7 == 0) bytes.resize(static_cast<size_t>(rng.Below(static_cast<int64_t>(bytes.size()))));
-    for (int64_t i = 1 + rng.Below(4); i > 0 && !bytes.empty(); --i) {
-      const auto at = static_cast<size_t>(rng.Below(static_cast<int64_t>(bytes.size())));
-      if (rng.Below(2) == 0) bytes[at] = static_cast<char>(rng.Next());
-      else bytes[at] = static_cast<char>(rng.Below(2) == 0 ? 0xff : bytes[at] ^ (1 << rng.Below(8)));
-    }
-    const std::string path = dir / "mutated";
-    testing::WriteBytes(path, bytes);
+  const std::string path = dir / "mutated";
+  testing::Mutations mutations("documents.bin");
+  while (mutations.Next()) {
+    testing::WriteBytes(path, mutations.Of(whole));
     auto map = MappedFile::Open(path);
     ASSERT_TRUE(map.ok());
     auto opened = SegmentDocuments::FromMapping(*std::move(map), "mutated");
-    if (!opened.ok()) {
-      EXPECT_EQ(opened.status().code(), absl::StatusCode::kDataLoss) << opened.status();
-      ++refused;
-      continue;
-    }
-    ReadAll(**opened);
+    mutations.Count(opened.status());
+    if (opened.ok()) ReadAll(**opened);
   }
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(mutations.refused(), 300);
+}
+
+TEST(DeletedDocuments, EveryMutationIsRefusedOrASetOfTheSegment) {
+  DeletedDocuments dead(700);
+  for (int64_t i = 0; i < 700; i += 3) dead.Add(i);
+  const std::string whole = dead.Serialize();
+  testing::Mutations mutations("deletes file");
+  while (mutations.Next()) {
+    const testing::Exact exact(mutations.Of(whole));
+    const auto parsed = DeletedDocuments::Parse(exact.text(), 700);
+    mutations.Count(parsed.status());
+    if (!parsed.ok()) continue;
+    int64_t count = 0;
+    for (int64_t i = 0; i < 700; ++i) count += parsed->Contains(i);
+    EXPECT_EQ(count, parsed->count());
+  }
+  EXPECT_GT(mutations.refused(), 300);
 }
 
 TEST(DeletedDocuments, AreWhatWasAddedAfterARoundTrip) {
