@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "manifold/cuda/fit_cuda.h"
 #include "manifold/noise.h"
 #include "manifold/plane.h"
 #include "manifold/tangent.h"
@@ -92,12 +93,15 @@ FitResult Untouched(std::span<const float> points, int64_t dim) {
   return result;
 }
 
-absl::StatusOr<PlaneResult> Planes(std::span<const float> points, std::span<const float> planes, std::span<const float> means,
-                                   int64_t dim, const Neighbours& neighbours, const FitParams& params, ThreadPool& pool) {
+// One pass: planes, then the gate. residual2 [rows of planes] is what it pools over; empty: that of the points themselves.
+absl::StatusOr<FitResult> Pass(std::span<const float> points, std::span<const float> planes, std::span<const float> means, int64_t dim,
+                               const Neighbours& neighbours, std::span<const float> residual2, const FitParams& params, ThreadPool& pool) {
   const PlaneRequest request{.points = points, .planes = planes, .means = means, .dim = dim, .neighbours = neighbours.ids,
                              .k = params.k, .d = params.d};
-  if (!params.tangent_average) return FitPlanes(request, pool);
-  return FitAveragedPlanes(request, pool);
+  if (params.device == Device::kCuda) return cuda::Fit(request, residual2, params);
+  ASSIGN_OR_RETURN(const PlaneResult fit, params.tangent_average ? FitAveragedPlanes(request, pool) : FitPlanes(request, pool));
+  if (residual2.empty()) return Apply(points, dim, neighbours, fit, fit.residual2, fit.count, params, pool);
+  return Apply(points, dim, neighbours, fit, residual2, {}, params, pool);
 }
 
 }  // namespace
@@ -113,13 +117,11 @@ absl::StatusOr<FitResult> FitBatch(std::span<const float> raw, int64_t dim, cons
   RETURN_IF_ERROR(Check(dim, neighbours, params));
   RETURN_IF_ERROR(CheckFinite(raw, dim, "vectors"));
   if (params.sigma2 * params.sigma2_factor == 0) return Untouched(raw, dim);
-  ASSIGN_OR_RETURN(const PlaneResult first, Planes(raw, raw, raw, dim, neighbours, params, pool));
-  FitResult fit = Apply(raw, dim, neighbours, first, first.residual2, first.count, params, pool);
+  ASSIGN_OR_RETURN(FitResult fit, Pass(raw, raw, raw, dim, neighbours, {}, params, pool));
   if (params.passes == 1) return fit;
-  ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(fit.vectors, dim));
+  ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(fit.vectors, dim, params.device));
   ASSIGN_OR_RETURN(const Neighbours again, table.Search(fit.vectors, {.k = params.k, .self = AllRows(table.rows()), .collapse = true}, pool));
-  ASSIGN_OR_RETURN(const PlaneResult second, Planes(raw, fit.vectors, raw, dim, again, params, pool));
-  return Apply(raw, dim, again, second, second.residual2, second.count, params, pool);
+  return Pass(raw, fit.vectors, raw, dim, again, {}, params, pool);
 }
 
 absl::StatusOr<FitResult> FitPoints(std::span<const float> points, std::span<const float> corpus, int64_t dim,
@@ -133,8 +135,7 @@ absl::StatusOr<FitResult> FitPoints(std::span<const float> points, std::span<con
     return InvalidArgument("residual2 must be one a corpus row, ", corpus.size() / static_cast<size_t>(dim), ", got ", residual2.size());
   }
   if (params.sigma2 * params.sigma2_factor == 0) return Untouched(points, dim);
-  ASSIGN_OR_RETURN(const PlaneResult planes, Planes(points, corpus, corpus, dim, neighbours, params, pool));
-  return Apply(points, dim, neighbours, planes, residual2, {}, params, pool);
+  return Pass(points, corpus, corpus, dim, neighbours, residual2, params, pool);
 }
 
 }  // namespace lectern::manifold

@@ -7,8 +7,9 @@
 // Shapes:  raw [n, dim] fp32, unit length or not; neighbours [n, k] of Neighbours, the point itself not among them.
 // Threads: the pool's; same bits on every run and any number of threads.
 // Errors:  kInvalidArgument (shapes, k, d, sigma2, a value that is not finite), kResourceExhausted (tangent averaging over
-//          its budget). What cannot be fitted keeps its bits and says why in its flag.
-// Cost:    plane.h's, plus n * k reads for the gate.
+//          its budget; the card's memory), kUnimplemented (CUDA: no kernels, no device, tangent averaging, k over 128 or
+//          d over 32). What cannot be fitted keeps its bits and says why in its flag.
+// Cost:    plane.h's, plus n * k reads for the gate. CUDA: 8 * n * dim bytes of the card and the way there and back.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +36,7 @@ struct FitParams {
   bool tangent_average = false;  // the plane's directions averaged over the 24 nearest
   int passes = 1;                // 2: neighbours and planes once more from the fitted vectors, means from the raw ones
   bool normalise = true;
+  Device device = Device::kCpu;  // kCuda: the same fit on the card, equal to 1e-4 where the plane is not ambiguous
 };
 
 struct FitInfo {

@@ -8,12 +8,12 @@
 
 #include "base/check.h"
 #include "base/nn/float_matmul.h"
+#include "manifold/cuda/fit_cuda.h"
 
 namespace lectern::manifold {
 namespace {
 
 constexpr int64_t kQueryBlock = 48, kColumnBlock = 960;  // whole panels of 24 and of 32; 180 KiB of scores stay in L2
-constexpr int64_t kSpare = 32;                            // candidates beyond k that near-duplicates may use up
 
 struct Candidate {
   float score;
@@ -43,7 +43,7 @@ absl::Status CheckFinite(std::span<const float> vectors, int64_t dim, const char
   return absl::OkStatus();
 }
 
-absl::StatusOr<NeighbourTable> NeighbourTable::Make(std::span<const float> corpus, int64_t dim) {
+absl::StatusOr<NeighbourTable> NeighbourTable::Make(std::span<const float> corpus, int64_t dim, Device device) {
   RETURN_IF_ERROR(CheckFinite(corpus, dim, "vectors"));
   NeighbourTable table;
   table.dim_ = dim;
@@ -52,6 +52,10 @@ absl::StatusOr<NeighbourTable> NeighbourTable::Make(std::span<const float> corpu
     return InvalidArgument("at most ", std::numeric_limits<int32_t>::max(), " vectors, got ", table.rows_);
   }
   table.corpus_ = corpus;
+  if (device == Device::kCuda) {
+    ASSIGN_OR_RETURN(table.device_, cuda::MakeTable(corpus, dim));
+    return table;
+  }
   const nn::FloatMatmul& matmul = nn::ActiveFloatMatmul();
   CHECK(kColumnBlock % matmul.panel_cols == 0);
   table.panels_.resize(static_cast<size_t>(matmul.PanelElements(dim, table.rows_)));
@@ -136,11 +140,12 @@ absl::StatusOr<Neighbours> NeighbourTable::Search(std::span<const float> queries
   if (!options.self.empty() && static_cast<int64_t>(options.self.size()) != n) {
     return InvalidArgument("self must name a row for each of ", n, " queries, got ", options.self.size());
   }
+  if (device_ != nullptr) return cuda::SearchTable(*device_, queries, options);
   Neighbours out;
   out.k = options.k;
   out.ids.assign(static_cast<size_t>(n * options.k), -1);
   out.distances.assign(static_cast<size_t>(n * options.k), std::numeric_limits<float>::infinity());
-  const int64_t kept = options.k + (options.collapse ? kSpare : 0);
+  const int64_t kept = options.k + (options.collapse ? kSpareNeighbours : 0);
   std::atomic<int64_t> next{0}, collapsed{0};
   pool.RunOnAll([&](int) {
     std::vector<float> scores(static_cast<size_t>(kQueryBlock * kColumnBlock));

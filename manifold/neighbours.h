@@ -2,14 +2,18 @@
 //
 //   ASSIGN_OR_RETURN(NeighbourTable table, NeighbourTable::Make(corpus, /*dim=*/384));
 //   ASSIGN_OR_RETURN(Neighbours near, table.Search(corpus, {.k = 64, .self = AllRows(n)}, pool));
+//   ASSIGN_OR_RETURN(NeighbourTable on_card, NeighbourTable::Make(corpus, 384, Device::kCuda));   // same calls
 //
 // Shapes:  corpus [rows, dim], queries [n, dim] row-major fp32; ids [n, k], -1 behind the last; distances [n, k], ascending.
 // Threads: the pool's; a row's result does not depend on the rows beside it or on the number of threads.
-// Errors:  kInvalidArgument (shapes, k, a value that is not finite: row and column); those of the cancel token.
-// Cost:    2 * n * rows * dim operations in register-tiled products; ties break by id, ascending.
+// Errors:  kInvalidArgument (shapes, k, a value that is not finite: row and column); those of the cancel token. CUDA:
+//          kUnimplemented without the kernels or the device, or beyond what they serve; kResourceExhausted (its memory).
+// Cost:    2 * n * rows * dim operations in register-tiled products; ties break by id, ascending. CUDA: exact for the vectors
+//          rounded to fp16, 2 * rows * dim bytes of the card; a million in a million of 384 in seconds.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,6 +23,11 @@
 
 namespace lectern::manifold {
 
+namespace cuda { class DeviceTable; }
+
+enum class Device { kCpu, kCuda };  // CUDA: the calling thread's current device
+
+inline constexpr int64_t kSpareNeighbours = 32;  // candidates beyond k that near-duplicates may use up
 inline constexpr float kNearDuplicate = 1e-3f;  // nearer vectors are one text twice: its noise is the same, not a second look
 
 struct NeighbourOptions {
@@ -38,7 +47,7 @@ struct Neighbours {
 class NeighbourTable {
  public:
   // Keeps a packed copy; `corpus` must outlive it.
-  static absl::StatusOr<NeighbourTable> Make(std::span<const float> corpus, int64_t dim);
+  static absl::StatusOr<NeighbourTable> Make(std::span<const float> corpus, int64_t dim, Device device = Device::kCpu);
   absl::StatusOr<Neighbours> Search(std::span<const float> queries, const NeighbourOptions& options, ThreadPool& pool) const;
   int64_t rows() const { return rows_; }
   int64_t dim() const { return dim_; }
@@ -49,6 +58,7 @@ class NeighbourTable {
                    std::vector<float>& scores, Neighbours& out, int64_t* collapsed) const;
   int64_t rows_ = 0, dim_ = 0;
   std::span<const float> corpus_;
+  std::shared_ptr<const cuda::DeviceTable> device_;  // null: on the CPU
   std::vector<float> panels_, bias_;  // bias: -|row|^2 / 2, so that the greatest product + bias is the nearest
 };
 

@@ -21,16 +21,6 @@ struct AlignedFloats {
   float* data;
 };
 
-// The same for every point and device: signs from a counter.
-std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block, int64_t stride) {
-  std::vector<float> start(static_cast<size_t>(k_padded * stride), 0.0f);
-  for (int64_t i = 0; i < k; ++i) {
-    Rng rng(/*seed=*/0x706c616e65, static_cast<uint64_t>(i));
-    for (int64_t j = 0; j < block; ++j) start[i * stride + j] = rng.Next() >> 63 ? 1.0f : -1.0f;
-  }
-  return start;
-}
-
 // A walk from each point to its nearest that was not yet visited: neighbours in turn share most of their own neighbours,
 // which are then in the second-level cache. Results do not depend on it.
 std::vector<int32_t> WalkOrder(std::span<const int32_t> neighbours, int64_t n, int64_t k, bool points_are_rows) {
@@ -55,7 +45,16 @@ std::vector<int32_t> WalkOrder(std::span<const int32_t> neighbours, int64_t n, i
 
 }  // namespace
 
-absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& pool) {
+std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block, int64_t stride) {
+  std::vector<float> start(static_cast<size_t>(k_padded * stride), 0.0f);
+  for (int64_t i = 0; i < k; ++i) {
+    Rng rng(/*seed=*/0x706c616e65, static_cast<uint64_t>(i));
+    for (int64_t j = 0; j < block; ++j) start[i * stride + j] = rng.Next() >> 63 ? 1.0f : -1.0f;
+  }
+  return start;
+}
+
+absl::StatusOr<std::vector<int32_t>> CheckPlanes(const PlaneRequest& request) {
   const int64_t dim = request.dim, k = request.k, d = request.d;
   if (dim < 2) return InvalidArgument("dim must be 2 or more, got ", dim);
   if (d < 1 || d >= dim || d > kMaxPlaneDimension) {
@@ -71,12 +70,7 @@ absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& p
   if (static_cast<int64_t>(request.neighbours.size()) != n * k) {
     return InvalidArgument("neighbours must be ", n, " rows of ", k, ", got ", request.neighbours.size(), " values");
   }
-  PlaneResult result;
-  result.offset.assign(static_cast<size_t>(n * dim), 0.0f);
-  result.residual2.assign(static_cast<size_t>(n), 0.0f);
-  result.gap.assign(static_cast<size_t>(n), 0.0f);
-  result.count.assign(static_cast<size_t>(n), 0);
-  if (request.want_basis) result.basis.assign(static_cast<size_t>(n * d * dim), 0.0f);
+  std::vector<int32_t> counts(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
     int64_t count = 0;
     while (count < k && request.neighbours[i * k + count] >= 0) ++count;
@@ -86,8 +80,20 @@ absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& p
         return InvalidArgument("neighbours must be in 0..", rows - 1, " and -1 only behind them, row ", i, " has ", id, " at ", j);
       }
     }
-    result.count[i] = static_cast<int32_t>(count);
+    counts[i] = static_cast<int32_t>(count);
   }
+  return counts;
+}
+
+absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& pool) {
+  PlaneResult result;
+  ASSIGN_OR_RETURN(result.count, CheckPlanes(request));
+  const int64_t dim = request.dim, k = request.k, d = request.d;
+  const int64_t n = static_cast<int64_t>(request.points.size()) / dim, rows = static_cast<int64_t>(request.planes.size()) / dim;
+  result.offset.assign(static_cast<size_t>(n * dim), 0.0f);
+  result.residual2.assign(static_cast<size_t>(n), 0.0f);
+  result.gap.assign(static_cast<size_t>(n), 0.0f);
+  if (request.want_basis) result.basis.assign(static_cast<size_t>(n * d * dim), 0.0f);
   const int64_t block = RoundUp(d + kExtraColumns, kLanes), block_padded = RoundUp(block, kPad);
   const int64_t dim_padded = RoundUp(dim, kPad), k_padded = RoundUp(k, 4);
   const std::vector<float> start = StartBlock(k, k_padded, block, block_padded);

@@ -39,6 +39,11 @@ struct PlaneResult {
 
 inline constexpr int64_t kMaxPlaneDimension = 112;
 
+// What FitPlanes asks of a request, for other forms of it; count [n]: neighbours of each point.
+absl::StatusOr<std::vector<int32_t>> CheckPlanes(const PlaneRequest& request);
+// The block that every subspace iteration starts from, on every device: signs from a counter, [k, block] of [k_padded, stride].
+std::vector<float> StartBlock(int64_t k, int64_t k_padded, int64_t block, int64_t stride);
+
 absl::StatusOr<PlaneResult> FitPlanes(const PlaneRequest& request, ThreadPool& pool);
 
 }  // namespace lectern::manifold

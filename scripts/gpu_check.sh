@@ -2,15 +2,17 @@
 # Checks and times the CUDA kernels on a machine with a device. Each step takes minutes, appends JSON lines to OUT and is
 # skipped when its .done mark is there, so that a run that was cut off goes on.
 #
-#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize dense sparse selector layer report
+#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize dense sparse selector layer manifold_test manifold report
 #
-# BUILD: where attention_cuda_test and liblectern_attention_c.so are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
+# BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
 # OUT: results (bench/results). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/cuda} PEERS=${PEERS:-../shared/peers/gpu} OUT=${OUT:-bench/results}
 TEST=$(find "$BUILD" -name attention_cuda_test -type f | head -1)
 LIB=$(find "$BUILD" -name liblectern_attention_c.so | head -1)
+MANIFOLD_TEST=$(find "$BUILD" -name manifold_cuda_test -type f | head -1)
+MANIFOLD_BENCH=$(find "$BUILD" -name bench_manifold_cuda -type f | head -1)
 COMMIT=${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}
 mkdir -p "$OUT"
 
@@ -20,7 +22,7 @@ bench() {  # step, then arguments
   timeout 480 python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" --limit-s 420 "$@"
 }
 run() {
-  export LD_LIBRARY_PATH=$(dirname "$LIB")/lib:${LD_LIBRARY_PATH:-}
+  export LD_LIBRARY_PATH=$(dirname "${LIB:-$MANIFOLD_TEST}")/lib:${LD_LIBRARY_PATH:-}
   case $1 in
     roofs) python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
     test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
@@ -35,14 +37,26 @@ run() {
     sparse) bench sparse --shapes 64/8d128 --batches 1,4,16 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
     selector) bench selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_selector.jsonl" ;;
     layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_layer.jsonl" ;;
+    manifold_test)
+      timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
+      for tool in memcheck racecheck synccheck; do
+        timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$MANIFOLD_TEST" --gtest_brief=1 \
+          --gtest_filter='CudaNeighbours.Queries*:CudaFit.Ragged*' >"$OUT/gpu_manifold_$tool.txt" 2>&1
+        echo "{\"kind\": \"sanitize\", \"tool\": \"$tool\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_manifold_$tool.txt" | tail -1)\"}" |
+          tee -a "$OUT/gpu_sanitize.jsonl"
+      done ;;
+    manifold)
+      for data in surface planes; do
+        timeout 280 "$MANIFOLD_BENCH" --data $data --commit "$COMMIT" | tee -a "$OUT/gpu_manifold.jsonl" || return
+      done ;;
     report) python3 bench/gpu/report.py "$OUT"/gpu_*.jsonl ;;
     *) echo "unknown step $1" >&2; return 2 ;;
   esac
 }
 
 if [ "${1:-}" = pack ]; then
-  mkdir -p "$2/lib" && cp "$TEST" "$LIB" "$2/" && cp -r "$PEERS" "$2/peers"
-  ldd "$TEST" | awk '/=> \// {print $3}' | grep -v -E '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' | xargs -I{} cp {} "$2/lib/"
+  mkdir -p "$2/lib" && cp "$TEST" "$LIB" "$MANIFOLD_TEST" "$MANIFOLD_BENCH" "$2/" && cp -r "$PEERS" "$2/peers"
+  ldd "$TEST" "$MANIFOLD_TEST" "$MANIFOLD_BENCH" | awk '/=> \// {print $3}' | grep -v -E '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' | sort -u | xargs -I{} cp {} "$2/lib/"
   exit
 fi
 for step in "$@"; do

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "manifold/linear_algebra.h"
 #include "manifold/neighbours.h"
 #include "manifold/noise.h"
 #include "manifold/shapes.h"
@@ -49,6 +50,41 @@ inline double SquaredError(const Cloud& cloud, const std::vector<float>& vectors
   double sum = 0;
   for (size_t i = 0; i < cloud.clean.size(); ++i) sum += std::pow(vectors[i] - cloud.clean[i], 2);
   return sum;
+}
+
+// X - x from the eigenvectors of the k x k Gram matrix in fp64.
+inline std::vector<double> PlaneTruth(const std::vector<float>& v, int64_t dim, int64_t i, const int32_t* ids, int64_t k,
+                                      int64_t d, double* gap) {
+  std::vector<double> z(static_cast<size_t>(k * dim)), mean(static_cast<size_t>(dim), 0.0), g(static_cast<size_t>(k * k)), values, vectors;
+  for (int64_t j = 0; j < k; ++j) {
+    for (int64_t t = 0; t < dim; ++t) {
+      z[j * dim + t] = double{v[int64_t{ids[j]} * dim + t]} - v[i * dim + t];
+      mean[t] += z[j * dim + t] / static_cast<double>(k);
+    }
+  }
+  for (int64_t j = 0; j < k; ++j) {
+    for (int64_t t = 0; t < dim; ++t) z[j * dim + t] -= mean[t];
+  }
+  for (int64_t a = 0; a < k; ++a) {
+    for (int64_t b = 0; b < k; ++b) {
+      double sum = 0;
+      for (int64_t t = 0; t < dim; ++t) sum += z[a * dim + t] * z[b * dim + t];
+      g[a * k + b] = sum;
+    }
+  }
+  SymmetricEigen(g, k, values, vectors);
+  *gap = (values[d - 1] - values[d]) / values[d - 1];
+  std::vector<double> offset = mean;
+  for (int64_t r = 0; r < d; ++r) {
+    std::vector<double> u(static_cast<size_t>(dim), 0.0);
+    double dot = 0;
+    for (int64_t j = 0; j < k; ++j) {
+      for (int64_t t = 0; t < dim; ++t) u[t] += vectors[r * k + j] * z[j * dim + t] / std::sqrt(values[r]);
+    }
+    for (int64_t t = 0; t < dim; ++t) dot -= u[t] * mean[t];
+    for (int64_t t = 0; t < dim; ++t) offset[t] += dot * u[t];
+  }
+  return offset;
 }
 
 inline Neighbours Near(const std::vector<float>& vectors, int64_t dim, int64_t k, ThreadPool& pool) {

@@ -10,47 +10,12 @@
 
 #include "base/cpu_target.h"
 #include "base/rng.h"
-#include "manifold/linear_algebra.h"
 #include "manifold/noise.h"
 #include "manifold/plane.h"
 #include "tests/manifold/clouds.h"
 
 namespace lectern::manifold {
 namespace {
-
-// X - x from the eigenvectors of the k x k Gram matrix in fp64.
-std::vector<double> Truth(const std::vector<float>& v, int64_t dim, int64_t i, const int32_t* ids, int64_t k, int64_t d, double* gap) {
-  std::vector<double> z(static_cast<size_t>(k * dim)), mean(static_cast<size_t>(dim), 0.0), g(static_cast<size_t>(k * k)), values, vectors;
-  for (int64_t j = 0; j < k; ++j) {
-    for (int64_t t = 0; t < dim; ++t) {
-      z[j * dim + t] = double{v[int64_t{ids[j]} * dim + t]} - v[i * dim + t];
-      mean[t] += z[j * dim + t] / static_cast<double>(k);
-    }
-  }
-  for (int64_t j = 0; j < k; ++j) {
-    for (int64_t t = 0; t < dim; ++t) z[j * dim + t] -= mean[t];
-  }
-  for (int64_t a = 0; a < k; ++a) {
-    for (int64_t b = 0; b < k; ++b) {
-      double sum = 0;
-      for (int64_t t = 0; t < dim; ++t) sum += z[a * dim + t] * z[b * dim + t];
-      g[a * k + b] = sum;
-    }
-  }
-  SymmetricEigen(g, k, values, vectors);
-  *gap = (values[d - 1] - values[d]) / values[d - 1];
-  std::vector<double> offset = mean;
-  for (int64_t r = 0; r < d; ++r) {
-    std::vector<double> u(static_cast<size_t>(dim), 0.0);
-    double dot = 0;
-    for (int64_t j = 0; j < k; ++j) {
-      for (int64_t t = 0; t < dim; ++t) u[t] += vectors[r * k + j] * z[j * dim + t] / std::sqrt(values[r]);
-    }
-    for (int64_t t = 0; t < dim; ++t) dot -= u[t] * mean[t];
-    for (int64_t t = 0; t < dim; ++t) offset[t] += dot * u[t];
-  }
-  return offset;
-}
 
 struct PlaneShape {
   int64_t n, dim, k, d;
@@ -73,7 +38,7 @@ TEST(FitPlanes, EqualsTheEigenvectorsWhereTheyAreDeterminedOnEveryTarget) {
       double worst = 0;
       for (int64_t i = 0; i < shape.n; i += 7) {
         double gap = 0;
-        const std::vector<double> truth = Truth(cloud.noisy, shape.dim, i, near.ids.data() + i * shape.k, shape.k, shape.d, &gap);
+        const std::vector<double> truth = PlaneTruth(cloud.noisy, shape.dim, i, near.ids.data() + i * shape.k, shape.k, shape.d, &gap);
         double squared = 0;
         for (int64_t t = 0; t < shape.dim; ++t) {
           squared += truth[t] * truth[t];
@@ -293,6 +258,20 @@ TEST(FitBatch, BadInputIsNamed) {
   params.sigma2 = 1e-3f;
   EXPECT_EQ(FitBatch(cloud.noisy, 16, wild, params, pool).status().message(),
             "neighbours must be in 0..39 and -1 only behind them, row 0 has 40 at 3");
+}
+
+// Without the kernels or the card both calls say so by name; with them manifold_cuda_test is what judges.
+TEST(FitBatch, CudaIsRefusedByNameWhereThereIsNone) {
+  ThreadPool pool(1);
+  const Cloud cloud = MakeCloud(2, 16, 40, .02, 8);
+  const auto fit = FitBatch(cloud.noisy, 16, Near(cloud.noisy, 16, 8, pool), {.k = 8, .d = 2, .sigma2 = 1e-3f, .device = Device::kCuda}, pool);
+  const auto table = NeighbourTable::Make(cloud.noisy, 16, Device::kCuda);
+  EXPECT_EQ(fit.ok(), table.ok());
+  if (fit.ok()) GTEST_SKIP() << "there is a device";
+  for (const absl::Status& status : {fit.status(), table.status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+    EXPECT_NE(std::string(status.message()).find("CUDA"), std::string::npos) << status;
+  }
 }
 
 TEST(FitBatch, SecondPassAndTangentAveragingRun) {
