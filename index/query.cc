@@ -5,6 +5,7 @@
 
 #include "base/problem.h"
 #include "index/analyzer-inl.h"
+#include "index/readers/extract.h"
 
 namespace lectern::index {
 namespace {
@@ -81,9 +82,12 @@ class Builder {
 
 bool IsBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-absl::Status CheckSize(std::string_view text) {
+absl::Status CheckText(std::string_view text) {
   if (static_cast<int64_t>(text.size()) > kMaxQueryBytes) {
     return WithLimit(InvalidArgument("a query may have at most ", kMaxQueryBytes, " bytes, got ", text.size()), "query", kMaxQueryBytes, text.size());
+  }
+  if (const int64_t bad = FindInvalidUtf8(text); bad >= 0) {
+    return InvalidArgument("a query must be valid UTF-8, byte ", bad, " of this one is not");
   }
   return absl::OkStatus();
 }
@@ -91,7 +95,7 @@ absl::Status CheckSize(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<Query> PlainQuery(const Analyzer& analyzer, std::string_view text) {
-  RETURN_IF_ERROR(CheckSize(text));
+  RETURN_IF_ERROR(CheckText(text));
   Builder builder(analyzer);
   builder.AddText(text);
   return builder.Finish(std::string(text));
@@ -99,7 +103,7 @@ absl::StatusOr<Query> PlainQuery(const Analyzer& analyzer, std::string_view text
 
 absl::StatusOr<Query> ParseQuery(const Analyzer& analyzer, std::string_view text) {
   if (text.find_first_of("\"-") == std::string_view::npos) return PlainQuery(analyzer, text);
-  RETURN_IF_ERROR(CheckSize(text));
+  RETURN_IF_ERROR(CheckText(text));
   Builder builder(analyzer);
   std::string plain;
   size_t plain_begin = 0, at = 0;

@@ -8,7 +8,7 @@
 //          in co-op is none, and -5 is a number (-"5" leaves out fives). A quotation mark without a partner is
 //          punctuation. No word is a stop word: leaving function words out lowered nDCG@10 on four of five sets.
 // Threads: pure.
-// Errors:  kInvalidArgument: more than kMaxQueryTerms distinct terms, more than kMaxQueryPhrases operators, a phrase
+// Errors:  kInvalidArgument: invalid UTF-8, more than kMaxQueryTerms distinct terms, more than kMaxQueryPhrases operators, a phrase
 //          without a word, nothing asked for beside what is left out.
 // Cost:    one analysis of the text.
 #pragma once

@@ -104,7 +104,16 @@ def odd_questions(lectern, work):
     lectern.run("search", "c", "whale", "--k", "0", exits=2)
     lectern.run("search", "c", "whale", "--k", "-3", exits=2)
     lectern.run("search", "c", "", exits=2)
-    lectern.run("search", "c", b"caf\xe9 \xff", exits=(0, 2))
+    for command in ("search", "ask"):
+        done = lectern.run(command, "c", b"caf\xe9 \xff", exits=2)
+        if "UTF-8" not in done.stderr:
+            raise Broken(f"a question of invalid UTF-8 is refused without saying so: {done.stderr[-300:]}")
+        lectern.run(command, "c", "whale", "--filter", b"\xff", exits=2)
+    done = lectern.run("ask", "c", "whale ledger " * 8000, exits=2)
+    if "8192" not in done.stderr:
+        raise Broken(f"a question of 100 KB is refused without its limit: {done.stderr[-300:]}")
+    lectern.run("ask", "c", "", exits=2)
+    lectern.run("ask", "c", "whale", "--k", "0", exits=2)
     done = lectern.run("search", "c", ("whale ledger " * 8000)[:100_000], exits=(0, 2))
     if done.returncode == 2 and not any(digit in done.stderr for digit in "0123456789"):
         raise Broken(f"a question of 100 KB is refused without its limit: {done.stderr[-300:]}")
@@ -115,6 +124,7 @@ def odd_questions(lectern, work):
     lectern.run("collection", "create", "empty", "--embed-model", "none")
     lectern.run("index", "build", "empty")
     lectern.run("search", "empty", "whale")
+    lectern.run("ask", "empty", "whale", exits=(0, 8))   # 8: no reader here
     lectern.run("index", "verify", "empty")
     open(work + "/empty.jsonl", "wb").close()
     lectern.run("ingest", "empty", work + "/empty.jsonl", "--rejects", work + "/rejects")

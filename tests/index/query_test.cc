@@ -37,6 +37,14 @@ TEST_F(QueryTest, KeepsFunctionWords) {
   EXPECT_THAT(TermsOf(Parse("to be or not to be")), ElementsAre("to:2", "be:2", "or:1", "not:1"));
 }
 
+TEST_F(QueryTest, RefusesInvalidUtf8ByItsByte) {
+  for (const std::string_view text : {std::string_view("caf\xe9"), std::string_view("\"caf\xe9 noir\""), std::string_view("caf\xc3")}) {
+    const absl::Status status = ParseQuery(*analyzer_, text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(text[0] == '"' ? "byte 4" : "byte 3"));
+  }
+}
+
 TEST_F(QueryTest, ReadsPhrasesAndExclusions) {
   const Query query = Parse("white \"Moby Dick\" -film -\"John Huston\" co-op");
   EXPECT_THAT(TermsOf(query), ElementsAre("white:1", "mobi:1", "dick:1", "co:1", "op:1"));

@@ -73,7 +73,7 @@ TEST(Abstention, KeepsTheShareOfRightAnswersAskedFor) {
 TEST(Sample, DrawsWhatPythonDraws) {
   std::vector<EvalQuestion> many(10570);
   for (size_t i = 0; i < many.size(); ++i) {
-    char id[16];
+    char id[24];
     std::snprintf(id, sizeof(id), "%05zu", i);
     many[i].id = id;
   }
