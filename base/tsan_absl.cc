@@ -1,10 +1,11 @@
 // absl::Mutex as ThreadSanitizer must see it; part of the tsan preset alone.
 //
-// The system's Abseil is built without ThreadSanitizer: what its mutexes order would look like a race. The members below
-// stand in front of the library's, for its own calls too (a Notification locks a Mutex), tell the sanitizer what happens
-// and call the library. Between a pre_ and a post_ the sanitizer ignores memory accesses: a condition that the library
-// evaluates, for this thread or for one that waits, holds the mutex in a way which only the library knows. So that a
-// condition is watched nevertheless, Await evaluates it once before.
+// The system's Abseil is built without ThreadSanitizer: what its mutexes order would look like a
+// race. The members below stand in front of the library's, for its own calls too (a Notification
+// locks a Mutex), tell the sanitizer what happens and call the library. Between a pre_ and a post_
+// the sanitizer ignores memory accesses: a condition that the library evaluates, for this thread or
+// for one that waits, holds the mutex in a way which only the library knows. So that a condition is
+// watched nevertheless, Await evaluates it once before.
 //
 // What the program uses and this file does not have, tests/base/tsan_symbols.py finds.
 #include <dlfcn.h>
@@ -27,7 +28,7 @@ Function* Real(const char* member) {
   const std::string space = LECTERN_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME);
   const std::string name = "_ZN4absl" + std::to_string(space.size()) + space + member;
   void* found = dlsym(RTLD_NEXT, name.c_str());
-  CHECK(found != nullptr);   // another Abseil than the one whose headers were read
+  CHECK(found != nullptr);  // another Abseil than the one whose headers were read
   return reinterpret_cast<Function*>(found);
 }
 
@@ -67,8 +68,8 @@ void Mutex::Await(const Condition& condition) {
 }
 
 bool Mutex::AwaitWithTimeout(const Condition& condition, Duration timeout) {
-  static auto* const real =
-      Real<bool(Mutex*, const Condition&, Duration)>("5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE");
+  static auto* const real = Real<bool(Mutex*, const Condition&, Duration)>(
+      "5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE");
   if (condition.Eval()) return true;
   __tsan_mutex_pre_unlock(this, 0);
   __tsan_mutex_post_unlock(this, 0);

@@ -1,4 +1,5 @@
-// What ThreadSanitizer makes of absl::Mutex in this build: what a mutex orders is no race, and every real race is seen.
+// What ThreadSanitizer makes of absl::Mutex in this build: what a mutex orders is no race, and
+// every real race is seen.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -19,7 +20,8 @@ void InTwoThreads(const std::function<void()>& one, const std::function<void()>&
   second.join();
 }
 
-// Runs in a process of its own: ends with ThreadSanitizer's exit code where it saw a race, with 0 where it did not.
+// Runs in a process of its own: ends with ThreadSanitizer's exit code where it saw a race, with 0
+// where it did not.
 void ExpectRace(const std::function<void()>& body) {
   EXPECT_EXIT((body(), std::exit(0)), ::testing::ExitedWithCode(66), "data race");
 }
@@ -87,7 +89,8 @@ TEST_F(TsanAbsl, TwoMutexesDoNotOrderOneAnother) {
   });
 }
 
-// One thread hands `turn` to the other and back; both write what it guards, one awaits with a timeout.
+// One thread hands `turn` to the other and back; both write what it guards, one awaits with a
+// timeout.
 TEST_F(TsanAbsl, AwaitingAConditionOrdersWhatTheMutexGuards) {
   ExpectNoRace([] {
     absl::Mutex mutex;
@@ -136,7 +139,7 @@ TEST_F(TsanAbsl, WhatIsWrittenWhileAnotherAwaitsIsNotOrderedByTheWaiting) {
           absl::MutexLock lock(&mutex);
           auto is_ready = [&] { return ready; };
           mutex.Await(absl::Condition(&is_ready));
-          ++before;   // the other thread writes after it has let go
+          ++before;  // the other thread writes after it has let go
         },
         [&] {
           {

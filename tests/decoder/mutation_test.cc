@@ -1,4 +1,5 @@
-// Damaged model files: each gives a status or a valid parse, never a crash. Run under ASan and UBSan by the asan preset.
+// Damaged model files: each gives a status or a valid parse, never a crash. Run under ASan and
+// UBSan by the asan preset.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -35,8 +36,8 @@ void UseTokenizer(const tokenizer::Tokenizer& tokenizer) {
   const std::string text = "the th\xC3\xA9 <|im_end|>[CLS] \n\n 12\xFF caf\xC3\xA9";
   for (const bool special : {false, true}) {
     std::vector<tokenizer::TokenOffset> offsets;
-    const std::vector<int32_t> ids =
-        tokenizer.EncodeWithOffsets(text, {.parse_special = special, .add_special = special}, &offsets);
+    const std::vector<int32_t> ids = tokenizer.EncodeWithOffsets(
+        text, {.parse_special = special, .add_special = special}, &offsets);
     ASSERT_EQ(ids.size(), offsets.size());
     for (size_t i = 0; i < ids.size(); ++i) {
       ASSERT_GE(ids[i], 0);
@@ -57,7 +58,8 @@ void MutateGguf(const std::string& valid, Mutations& mutations) {
     auto parsed = model_file::ParseGguf(exact.span());
     mutations.Count(parsed.status());
     if (parsed.ok()) TouchTensors(parsed->tensors);
-    if (mutations.seed() % 10 != 0) continue;  // through a file as well: the same answer, and the tokenizer it holds
+    if (mutations.seed() % 10 != 0)
+      continue;  // through a file as well: the same answer, and the tokenizer it holds
     WriteBytes(dir / "m.gguf", bytes);
     auto file = ModelFile::Open(dir / "m.gguf");
     EXPECT_EQ(file.ok(), parsed.ok()) << mutations.seed();
@@ -99,7 +101,8 @@ TEST(Mutations, OfAConfigGiveAStatusOrAValidParse) {
     const Exact exact(mutations.Of(testing::SmallConfig()));
     model_file::Metadata metadata;
     mutations.Count(model_file::ParseConfig(exact.text(), &metadata));
-    for (const char* key : {"hidden_size", "rope_theta", "architectures", "eos_token_id", "rope_scaling.factor", "y"}) {
+    for (const char* key : {"hidden_size", "rope_theta", "architectures", "eos_token_id",
+                            "rope_scaling.factor", "y"}) {
       (void)metadata.Int(key).status();
       (void)metadata.Number(key).status();
       (void)metadata.Strings(key).status();
@@ -132,13 +135,16 @@ TEST(Mutations, OfABpeTokenizerGiveAStatusOrAWorkingTokenizer) {
   MutateTokenizerJson(testing::SmallBpeJson(), mutations);
 }
 
-// A template is recognised or refused, never guessed: what a mutated one renders is what a known one renders.
+// A template is recognised or refused, never guessed: what a mutated one renders is what a known
+// one renders.
 TEST(Mutations, OfAChatTemplateAreRecognisedOrRefused) {
   Mutations mutations("chat template");
-  const std::vector<tokenizer::ChatMessage> chat = {{"system", "Be brief."}, {"user", "Who? <|im_end|>"}};
+  const std::vector<tokenizer::ChatMessage> chat = {{"system", "Be brief."},
+                                                    {"user", "Who? <|im_end|>"}};
   std::vector<std::string> valid, known;
   for (const char* name : {"chatml", "gemma", "llama3"}) {
-    valid.push_back(testing::ReadBytes(testing::SourcePath(std::string("data/fuzz/chat_template/") + name)));
+    valid.push_back(
+        testing::ReadBytes(testing::SourcePath(std::string("data/fuzz/chat_template/") + name)));
   }
   const auto text_of = [&](const tokenizer::ChatTemplate& chat_template) {
     const auto pieces = chat_template.Render(chat);
@@ -147,13 +153,15 @@ TEST(Mutations, OfAChatTemplateAreRecognisedOrRefused) {
     for (const tokenizer::PromptPiece& piece : *pieces) text += piece.text;
     return text;
   };
-  for (const char* name : {"chatml", "qwen2", "smollm2", "llama3", "gemma", "plain"}) known.push_back(text_of(*tokenizer::ChatTemplate::Named(name)));
+  for (const char* name : {"chatml", "qwen2", "smollm2", "llama3", "gemma", "plain"})
+    known.push_back(text_of(*tokenizer::ChatTemplate::Named(name)));
   while (mutations.Next()) {
     const Exact exact(mutations.Of(valid[static_cast<size_t>(mutations.seed()) % valid.size()]));
     const auto recognised = tokenizer::ChatTemplate::Recognise(exact.text());
     mutations.Count(recognised.status());
     if (recognised.ok()) {
-      EXPECT_NE(std::find(known.begin(), known.end(), text_of(*recognised)), known.end()) << exact.text();
+      EXPECT_NE(std::find(known.begin(), known.end(), text_of(*recognised)), known.end())
+          << exact.text();
     }
   }
   EXPECT_GT(mutations.refused(), 100);
@@ -164,12 +172,17 @@ TEST(Mutations, OfAFolderGiveAStatusOrAValidParse) {
   Mutations mutations("model folder of four files");
   while (mutations.Next()) {
     const int which = mutations.seed() % 4;
-    const auto maybe = [&](int turn, const std::string& valid) { return which == turn ? mutations.Of(valid) : valid; };
+    const auto maybe = [&](int turn, const std::string& valid) {
+      return which == turn ? mutations.Of(valid) : valid;
+    };
     WriteBytes(dir / "config.json", maybe(0, testing::SmallConfig()));
     WriteBytes(dir / "model-1.safetensors", maybe(1, testing::SmallSafetensors()));
     WriteBytes(dir / "tokenizer.json", maybe(2, testing::SmallWordPieceJson()));
-    WriteBytes(dir / "model.safetensors.index.json",
-               maybe(3, R"({"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-1.safetensors"}})"));
+    WriteBytes(
+        dir / "model.safetensors.index.json",
+        maybe(
+            3,
+            R"({"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-1.safetensors"}})"));
     auto file = ModelFile::Open(dir.path());
     mutations.Count(file.status());
     if (!file.ok()) continue;

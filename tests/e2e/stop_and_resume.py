@@ -20,6 +20,17 @@ def first_commit(process):
         raise Broken(f"no acknowledgement before the end: {line!r} {process.stderr.read()!r}")
 
 
+def at_work(process, seconds):
+    """Returns so many seconds after the process took SIGINT into its own hands: before that a signal just kills it."""
+    while process.poll() is None:
+        with open(f"/proc/{process.pid}/status", encoding="utf-8") as status:
+            caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
+        if caught >> (signal.SIGINT - 1) & 1:
+            break
+        time.sleep(0.01)
+    time.sleep(seconds)
+
+
 def stopped_ingest(lectern, path, signals):
     process = lectern.start("--json", "ingest", "c", path, "--embed-model", "none", "--resume", "--no-index",
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -57,7 +68,7 @@ def main():
 
         # Stopped while it indexes: the documents stay, and the next update finishes.
         process = lectern.start("index", "build", "c", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.3)
+        at_work(process, 0.3)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         if process.returncode not in (0, 11):   # 0: it was through already
@@ -69,7 +80,7 @@ def main():
         reading, writing = os.pipe()
         process = lectern.start("ingest", "pipe", "-", "--embed-model", "none", stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.write(writing, b'{"id":"a","text":"first"}\n')
-        time.sleep(1.5)
+        at_work(process, 1.5)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         os.close(writing)
@@ -81,7 +92,7 @@ def main():
         for one, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             reading, writing = os.pipe()
             process = lectern.start("--json", "search", "c", "-", stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            time.sleep(1.5)
+            at_work(process, 1.5)
             process.send_signal(one)
             _, err = process.communicate(timeout=20)
             os.close(writing)

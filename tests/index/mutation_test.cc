@@ -1,5 +1,6 @@
-// Damaged small files of a data directory and damaged requests: each is refused with a clear message or read as what it says.
-// The files of a segment and the input formats are mutated beside their own tests.
+// Damaged small files of a data directory and damaged requests: each is refused with a clear
+// message or read as what it says. The files of a segment and the input formats are mutated beside
+// their own tests.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -29,7 +30,11 @@ class MutatedDirectory : public ::testing::Test {
     auto folder = (*dir)->NewSegment("books");
     auto file = (*folder)->Create("data.bin");
     EXPECT_TRUE((*file)->Append("hello").ok());
-    CollectionState state{.indexed_seq = 7, .segments = {{.folder = (*folder)->folder(), .files = {*(*file)->Finish()}, .num_documents = 1, .num_chunks = 1}}};
+    CollectionState state{.indexed_seq = 7,
+                          .segments = {{.folder = (*folder)->folder(),
+                                        .files = {*(*file)->Finish()},
+                                        .num_documents = 1,
+                                        .num_chunks = 1}}};
     state.settings = CollectionSettings().ToJson();
     EXPECT_TRUE((*dir)->Publish("books", std::move(state)).ok());
     EXPECT_TRUE((*dir)->PublishAlias("shelf", "books").ok());
@@ -79,13 +84,15 @@ TEST_F(MutatedDirectory, AManifestThatLiesWithARightChecksumIsRefusedOrRoundTrip
     const auto same = DecodeManifest(again, "m");
     ASSERT_TRUE(same.ok()) << same.status();
     EXPECT_EQ(EncodeManifest(*same), again);
-    for (const auto& [collection, state] : manifest->collections) (void)CollectionSettings::FromJson(state.settings).status();
+    for (const auto& [collection, state] : manifest->collections)
+      (void)CollectionSettings::FromJson(state.settings).status();
   }
   EXPECT_GT(mutations.refused(), 500);
 }
 
 constexpr char kSchema[] =
-    "closed = true\n\n[[field]]\nname = 'year'\ntype = 'int'\n\n[[field]]\nname = \"notes\"\ntype = 'text'\nmulti = true\nindexed = true\nboost = 3\n\n"
+    "closed = true\n\n[[field]]\nname = 'year'\ntype = 'int'\n\n[[field]]\nname = \"notes\"\ntype "
+    "= 'text'\nmulti = true\nindexed = true\nboost = 3\n\n"
     "[[field]]\nname = 'seen'\ntype = 'date'\nindexed = false\n";
 
 TEST(MutatedSchema, OfTomlIsRefusedOrRoundTrips) {
@@ -98,7 +105,9 @@ TEST(MutatedSchema, OfTomlIsRefusedOrRoundTrips) {
     const auto again = Schema::FromToml(schema->ToToml());
     ASSERT_TRUE(again.ok()) << again.status() << schema->ToToml();
     EXPECT_EQ(*again, *schema);
-    Fields fields = {{"year", {int64_t{1851}}}, {"notes", {std::string("a"), std::string("b")}}, {"seen", {std::string("2021-03-04")}}};
+    Fields fields = {{"year", {int64_t{1851}}},
+                     {"notes", {std::string("a"), std::string("b")}},
+                     {"seen", {std::string("2021-03-04")}}};
     bool grew = false;
     (void)schema->Apply(fields, /*untyped=*/true, &grew);
   }
@@ -113,7 +122,8 @@ TEST(MutatedSettings, OfACollectionAreRefusedOrRoundTrip) {
   while (mutations.Next()) {
     const Exact exact(mutations.Of(whole));
     const auto json = ParseJson(exact.text());
-    const auto read = json.ok() ? CollectionSettings::FromJson(*json) : absl::StatusOr<CollectionSettings>(json.status());
+    const auto read = json.ok() ? CollectionSettings::FromJson(*json)
+                                : absl::StatusOr<CollectionSettings>(json.status());
     mutations.Count(read.status());
     if (!read.ok()) continue;
     EXPECT_TRUE(CollectionSettings::FromJson(read->ToJson()).ok());
@@ -136,7 +146,9 @@ void UseFilter(const Filter& filter) {
 TEST(MutatedFilter, OfTextIsRefusedOrMeansWhatItsJsonMeans) {
   Mutations mutations("filter, text");
   while (mutations.Next()) {
-    const Exact exact(mutations.Of("lang = 'en' and (year >= 2015 or not exists(`odd name`)) and seen < '2021-03-04T05:06:07Z' or x in (1, 2.5, 'z')"));
+    const Exact exact(
+        mutations.Of("lang = 'en' and (year >= 2015 or not exists(`odd name`)) and seen < "
+                     "'2021-03-04T05:06:07Z' or x in (1, 2.5, 'z')"));
     const auto filter = Filter::Parse(exact.text());
     mutations.Count(filter.status());
     if (filter.ok()) UseFilter(*filter);
