@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long counts, about an hour: 200 kill rounds, ten minutes of searches beside a writer, every single step of the
+# The long counts, about an hour and a half: 200 kill rounds, ten minutes of searches beside a writer, every single step of the
 # power-cut and failing-disk tests, twenty times the mutations, and memory at three budgets.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -426,17 +426,18 @@ TEST_F(CorpusTest, OpensBesideAWriterHoweverOftenItPublishes) {
   std::thread writer([&] {
     while (!stop) publish();
   });
-  int before = published;
-  for (int i = 0; i < 10; ++i) {
+  int overtaken = 0;   // opens during which two generations came: the files of the one first read are gone
+  for (int i = 0; i < 10 || (overtaken < 5 && i < 40); ++i) {
+    const int before = published;
     const auto corpus = Corpus::Open(dir_.path(), "books");
+    overtaken += published - before >= 2;
     EXPECT_TRUE(corpus.ok()) << corpus.status();
     if (!corpus.ok()) continue;
     EXPECT_THAT(Ids((*corpus)->Search({.query = "whale"}, nullptr)), ElementsAre("small"));
   }
-  const int meanwhile = published - before;
   stop = true;
   writer.join();
-  EXPECT_GT(meanwhile, 20) << "the writer was not faster than the reader, so nothing was shown";
+  if (overtaken == 0) GTEST_SKIP() << "left out: this disk is slower than the reader, so no open was overtaken";
 }
 
 TEST_F(CorpusTest, OpensAnEmptyCollection) {

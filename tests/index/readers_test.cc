@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <utility>
+
 #include "base/rng.h"
 #include "index/readers/byte_source.h"
 #include "index/readers/extract.h"
@@ -290,28 +294,39 @@ TEST(ExpandInputs, WalksFoldersInOrderAndTellsFormats) {
   EXPECT_FALSE(ParseFormat("word").ok());
 }
 
-TEST(Readers, EveryMutationGivesRecordsOfValidTextOrReasons) {
-  const std::vector<std::pair<const char*, Format>> seeds = {{"docs.jsonl", Format::kJsonl}, {"docs.jsonl.gz", Format::kJsonl}, {"docs.jsonl.zst", Format::kJsonl},
-                                                             {"docs.jsonl.xz", Format::kJsonl}, {"collection.tsv", Format::kMsmarco}, {"docs.trec", Format::kTrectext},
-                                                             {"notes.md", Format::kMarkdown}, {"page.html", Format::kHtml}, {"rows.csv", Format::kCsv}, {"ferns.pdf", Format::kPdf}};
-  for (const auto& [name, format] : seeds) {
-    const std::string whole = testing::ReadBytes(Doc(name));
-    testing::Mutations mutations(std::string("input ") + name);
-    while (mutations.Next()) {
-      absl::Status refused;
-      for (const Item& item : ReadBytesAs(format, mutations.Of(whole))) {
-        if (!item.record) {
-          refused = InvalidArgument(item.reject.reason);
-          continue;
-        }
-        EXPECT_LT(FindInvalidUtf8(item.record->document.text), 0) << name << " seed " << mutations.seed();
-        EXPECT_LT(FindInvalidUtf8(item.record->document.title), 0) << name << " seed " << mutations.seed();
-        EXPECT_FALSE(item.record->document.id.empty());
+class MutatedInput : public ::testing::TestWithParam<std::pair<const char*, Format>> {};
+
+TEST_P(MutatedInput, GivesRecordsOfValidTextOrReasons) {
+  const auto& [name, format] = GetParam();
+  const std::string whole = testing::ReadBytes(Doc(name));
+  testing::Mutations mutations(std::string("input ") + name);
+  while (mutations.Next()) {
+    absl::Status refused;
+    for (const Item& item : ReadBytesAs(format, mutations.Of(whole))) {
+      if (!item.record) {
+        refused = InvalidArgument(item.reject.reason);
+        continue;
       }
-      mutations.Count(refused);
+      EXPECT_LT(FindInvalidUtf8(item.record->document.text), 0) << name << " seed " << mutations.seed();
+      EXPECT_LT(FindInvalidUtf8(item.record->document.title), 0) << name << " seed " << mutations.seed();
+      EXPECT_FALSE(item.record->document.id.empty());
     }
+    mutations.Count(refused);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, MutatedInput,
+    ::testing::Values(std::pair("docs.jsonl", Format::kJsonl), std::pair("docs.jsonl.gz", Format::kJsonl),
+                      std::pair("docs.jsonl.zst", Format::kJsonl), std::pair("docs.jsonl.xz", Format::kJsonl),
+                      std::pair("collection.tsv", Format::kMsmarco), std::pair("docs.trec", Format::kTrectext),
+                      std::pair("notes.md", Format::kMarkdown), std::pair("page.html", Format::kHtml),
+                      std::pair("rows.csv", Format::kCsv), std::pair("ferns.pdf", Format::kPdf)),
+    [](const auto& info) {
+      std::string name = info.param.first;
+      std::replace(name.begin(), name.end(), '.', '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace lectern::index
