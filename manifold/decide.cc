@@ -10,12 +10,6 @@ namespace {
 
 constexpr int64_t kRowsOfAList = 2000;
 
-std::vector<float> Rows(std::span<const float> vectors, int64_t dim, std::span<const int32_t> rows) {
-  std::vector<float> out;
-  for (const int32_t row : rows) out.insert(out.end(), vectors.begin() + int64_t{row} * dim, vectors.begin() + (int64_t{row} + 1) * dim);
-  return out;
-}
-
 template <class Get>
 double Median(const std::vector<FitInfo>& info, const Get& get) {
   std::vector<float> values;
@@ -53,8 +47,11 @@ absl::StatusOr<Denoised> Denoise(const DenoiseInput& input, const DenoiseOptions
   ASSIGN_OR_RETURN(result.tuning, TuneByReplicas(input.raw, dim, input.first, input.second, input.rows, options.grid, pool));
   result.params = {.k = result.tuning.k, .d = result.tuning.d, .sigma2 = static_cast<float>(result.noise.sigma2),
                    .sigma2_factor = options.sigma2_factor};
-  ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(input.raw, dim));
-  ASSIGN_OR_RETURN(const Neighbours near, table.Search(input.raw, {.k = result.params.k, .self = AllRows(n), .collapse = true, .cancel = options.cancel}, pool));
+  Neighbours near;
+  {
+    ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(input.raw, dim));   // its copy is gone before the check's
+    ASSIGN_OR_RETURN(near, table.Search(input.raw, {.k = result.params.k, .self = AllRows(n), .collapse = true, .cancel = options.cancel}, pool));
+  }
   ASSIGN_OR_RETURN(FitResult fit, FitBatch(input.raw, dim, near, result.params, pool));
   for (const FitInfo& info : fit.info) {
     result.ambiguous += info.flag == FitFlag::kAmbiguous;
@@ -67,13 +64,9 @@ absl::StatusOr<Denoised> Denoise(const DenoiseInput& input, const DenoiseOptions
   const std::vector<int32_t> list = MakeLists(input.raw, dim, lists, /*rounds=*/8, centroids, pool);
   std::vector<int32_t> held_list;
   for (const int32_t row : input.rows) held_list.push_back(list[row]);
-  const std::vector<float> raw_rows = Rows(input.raw, dim, input.rows), fitted_rows = Rows(fit.vectors, dim, input.rows);
-  ASSIGN_OR_RETURN(result.check, CheckHarm({.first = input.first, .second = input.second, .raw = raw_rows, .fitted = fitted_rows,
-                                            .dim = dim, .list = held_list, .seed = options.seed}, pool));
-  result.on = options.mode == DenoiseMode::kOn || result.check.helps;
-  result.reason = options.mode == DenoiseMode::kOn ? "on by request"
-                  : result.check.helps             ? "recall of held-out documents rises for certain"
-                                                   : "no certain gain in recall of held-out documents";
+  HarmCheckRequest request{.first = input.first, .second = input.second, .rows = input.rows, .raw = input.raw, .fitted = fit.vectors,
+                           .dim = dim, .list = held_list, .questions = input.questions, .answers = input.answers, .seed = options.seed};
+  ASSIGN_OR_RETURN(result.check, CheckHarm(request, pool));
   std::vector<uint8_t> veto(static_cast<size_t>(lists), 0);
   for (const ListVerdict& verdict : result.check.lists) {
     if (!verdict.vetoed) continue;
@@ -85,6 +78,17 @@ absl::StatusOr<Denoised> Denoise(const DenoiseInput& input, const DenoiseOptions
     std::copy_n(input.raw.begin() + i * dim, dim, fit.vectors.begin() + i * dim);
     ++result.vetoed_rows;
   }
+  if (result.vetoed_rows > 0) {   // raw rows among fitted ones are another corpus: what is kept is what was checked
+    std::vector<ListVerdict> verdicts = std::move(result.check.lists);
+    request.list = {};
+    ASSIGN_OR_RETURN(result.check, CheckHarm(request, pool));
+    result.check.lists = std::move(verdicts);
+  }
+  result.on = options.mode == DenoiseMode::kOn || result.check.helps;
+  result.reason = options.mode == DenoiseMode::kOn    ? "on by request"
+                  : !result.check.finds_neighbours    ? "no certain gain in recall of held-out documents worth having"
+                  : !result.check.keeps_answers       ? "documents might be found less well by what they say"
+                                                      : "recall of held-out documents rises for certain";
   result.vectors = std::move(fit.vectors);
   result.info = std::move(fit.info);
   return result;

@@ -4,7 +4,7 @@
 //   ASSIGN_OR_RETURN(Denoised result, Denoise(input, {.mode = DenoiseMode::kAuto}, pool));
 //   if (result.on) Store(result.vectors);          // else raw alone; result.reason says why
 //
-// Shapes:  raw [n, dim]; replicas [m, dim] of the documents `rows`; vectors [n, dim].
+// Shapes:  raw [n, dim]; replicas [m, dim] of the documents `rows`; questions [q, dim]; vectors [n, dim].
 // Threads: the pool's; the same bits on every run.
 // Errors:  those of the parts. No replicas is no error: the result is off, and says so.
 // Cost:    an exact neighbour search of n in n, one fit, tuning on the replicas, the check.
@@ -29,6 +29,8 @@ struct DenoiseInput {
   int64_t dim = 0;
   std::span<const float> first, second;  // independent replicas
   std::span<const int32_t> rows;         // whose
+  std::span<const float> questions;      // each asks for the document answers[i]; where there are none the replicas ask
+  std::span<const int32_t> answers;
 };
 
 struct DenoiseOptions {

@@ -11,7 +11,7 @@
 namespace lectern::manifold {
 namespace {
 
-constexpr double kLocalNorm = 0.5;  // a shorter foot is the mean of far neighbours: no neighbourhood
+constexpr double kLocalNorm = 0.5;  // of the vector without its noise; a shorter foot is the mean of far neighbours
 
 absl::Status Check(int64_t dim, const Neighbours& neighbours, const FitParams& params) {
   if (params.k < 1 || params.k != neighbours.k) {
@@ -65,7 +65,10 @@ FitResult Apply(std::span<const float> points, int64_t dim, const Neighbours& ne
         const double out = double{x[j]} + (1.0 - info.s) * offset[j];
         moved += out * out;
       }
-      if (foot < kLocalNorm * kLocalNorm * own) {
+      // The foot has lost the noise normal to the plane, so what it is held against must not have it either: else noise alone
+      // leaves a part of a corpus where it is, and the fitted rest outruns that part for every query.
+      const double without_noise = std::max(0.0, own - double{params.sigma2} * static_cast<double>(dim - params.d));
+      if (foot < kLocalNorm * kLocalNorm * without_noise) {
         info.flag = FitFlag::kNotLocal;
         info.s = 1;
         continue;

@@ -37,6 +37,13 @@ Bounds Bootstrap(const std::vector<double>& values, uint64_t seed) {
   return bounds;
 }
 
+std::vector<float> Gather(std::span<const float> vectors, int64_t dim, std::span<const int32_t> rows) {
+  std::vector<float> out;
+  out.reserve(rows.size() * static_cast<size_t>(dim));
+  for (const int32_t row : rows) out.insert(out.end(), vectors.begin() + int64_t{row} * dim, vectors.begin() + (int64_t{row} + 1) * dim);
+  return out;
+}
+
 }  // namespace
 
 std::vector<double> RecallRows(std::span<const int32_t> found, std::span<const int32_t> truth, int64_t k) {
@@ -57,25 +64,37 @@ absl::StatusOr<HarmCheck> CheckHarm(const HarmCheckRequest& request, ThreadPool&
   const int64_t dim = request.dim;
   RETURN_IF_ERROR(CheckFinite(request.first, dim, "replicas"));
   RETURN_IF_ERROR(CheckFinite(request.second, dim, "replicas"));
-  const int64_t m = static_cast<int64_t>(request.first.size()) / dim;
-  if (request.second.size() != request.first.size() || request.raw.size() != request.first.size() ||
-      request.fitted.size() != request.first.size() || (!request.list.empty() && static_cast<int64_t>(request.list.size()) != m)) {
-    return InvalidArgument("replicas, stored and fitted vectors must be of the same ", m, " documents");
+  RETURN_IF_ERROR(CheckFinite(request.questions, dim, "questions"));
+  const int64_t m = static_cast<int64_t>(request.rows.size()), n = static_cast<int64_t>(request.raw.size()) / dim;
+  if (static_cast<int64_t>(request.first.size()) != m * dim || request.second.size() != request.first.size() ||
+      request.fitted.size() != request.raw.size() || (!request.list.empty() && static_cast<int64_t>(request.list.size()) != m) ||
+      request.questions.size() != request.answers.size() * static_cast<size_t>(dim)) {
+    return InvalidArgument("replicas must be of the same ", m, " documents, fitted vectors of the same ", n, ", questions of the same ",
+                           request.answers.size(), " answers");
   }
   if (m < std::max(kLeastDocuments, request.k + 2)) {
     return InvalidArgument("the check needs at least ", std::max(kLeastDocuments, request.k + 2), " documents with replicas, got ", m);
   }
+  const bool asked = static_cast<int64_t>(request.answers.size()) >= kLeastDocuments;
+  const std::span<const float> questions = asked ? request.questions : request.first;
+  const std::span<const int32_t> answers = asked ? request.answers : request.rows;
+  for (const std::span<const int32_t> ids : {request.rows, answers}) {
+    for (const int32_t id : ids) {
+      if (id < 0 || id >= n) return InvalidArgument("a held-out document must be in 0..", n - 1, ", got ", id);
+    }
+  }
   std::vector<float> average(request.first.size());
   for (size_t i = 0; i < average.size(); ++i) average[i] = (request.first[i] + request.second[i]) / 2;
-  const NeighbourOptions options{.k = request.k, .self = AllRows(m)};
-  const auto search = [&](std::span<const float> corpus, std::span<const float> queries) -> absl::StatusOr<std::vector<int32_t>> {
+  const auto search = [&](std::span<const float> corpus, std::span<const float> queries, std::vector<int32_t> self) -> absl::StatusOr<std::vector<int32_t>> {
     ASSIGN_OR_RETURN(const NeighbourTable table, NeighbourTable::Make(corpus, dim));
+    const NeighbourOptions options{.k = std::min(request.k, table.rows() - (self.empty() ? 0 : 1)), .self = std::move(self)};
     ASSIGN_OR_RETURN(Neighbours near, table.Search(queries, options, pool));
     return std::move(near.ids);
   };
-  ASSIGN_OR_RETURN(const std::vector<int32_t> truth, search(average, average));
-  ASSIGN_OR_RETURN(const std::vector<int32_t> in_raw, search(request.raw, request.raw));
-  ASSIGN_OR_RETURN(const std::vector<int32_t> in_fitted, search(request.fitted, request.raw));
+  const std::vector<float> raw_rows = Gather(request.raw, dim, request.rows), fitted_rows = Gather(request.fitted, dim, request.rows);
+  ASSIGN_OR_RETURN(const std::vector<int32_t> truth, search(average, average, AllRows(m)));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> in_raw, search(raw_rows, raw_rows, AllRows(m)));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> in_fitted, search(fitted_rows, raw_rows, AllRows(m)));
   const std::vector<double> raw = RecallRows(in_raw, truth, request.k), fitted = RecallRows(in_fitted, truth, request.k);
   HarmCheck check;
   check.documents = m;
@@ -92,12 +111,31 @@ absl::StatusOr<HarmCheck> CheckHarm(const HarmCheckRequest& request, ThreadPool&
   check.low = all.low;
   check.high = all.high;
   check.detectable = 1.96 * all.error;
-  check.helps = all.low > 0;
   for (const auto& [list, values] : by_list) {
     if (static_cast<int64_t>(values.size()) < kLeastOfAList) continue;
     const Bounds bounds = Bootstrap(values, request.seed);
     check.lists.push_back({list, static_cast<int64_t>(values.size()), bounds.mean, bounds.high, bounds.high < 0});
   }
+  check.questions = static_cast<int64_t>(answers.size());
+  std::vector<double> found(answers.size());
+  for (const bool after : {false, true}) {
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, search(after ? request.fitted : request.raw, questions, {}));
+    const int64_t depth = static_cast<int64_t>(ids.size()) / check.questions;
+    double& mean = after ? check.found_fitted : check.found_raw;
+    for (int64_t i = 0; i < check.questions; ++i) {
+      const auto begin = ids.begin() + i * depth, at = std::find(begin, begin + depth, answers[i]);
+      const double value = at == begin + depth ? 0 : 1 / std::log2(2.0 + static_cast<double>(at - begin));
+      mean += value / static_cast<double>(check.questions);
+      found[i] = after ? value - found[i] : value;
+    }
+  }
+  const Bounds asking = Bootstrap(found, request.seed);
+  check.found_gain = asking.mean;
+  check.found_low = asking.low;
+  check.found_high = asking.high;
+  check.finds_neighbours = check.low > kHarmTolerance;
+  check.keeps_answers = check.found_low >= -kHarmTolerance;
+  check.helps = check.finds_neighbours && check.keeps_answers;
   return check;
 }
 

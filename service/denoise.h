@@ -7,11 +7,11 @@
 // Threads: one build's, over the pool.
 // Errors:  kInvalidArgument (mode; `on` without an encoder), those of encoding. `auto` without an encoder
 //          moves nothing, and its report says so.
-// Cost:    two encodings of up to 2,000 chunks, an exact neighbour search of the segment in itself (quadratic), one fit, the
+// Cost:    two encodings of up to 2,000 chunks and one of a sentence of each, an exact neighbour search of the segment in itself (quadratic), one fit, the
 //          check; its vectors three times in memory.
 //
 // Replicas are two independent perturbations of a chunk's text: a fifth of its sentences left out, and a tenth of its words
-// cut off at the ends. Raw vectors are never replaced; PQ is not part of this build, so nothing is fitted after it.
+// cut off at the ends. A sentence of each chunk asks for it. Raw vectors are never replaced; PQ is not part of this build, so nothing is fitted after it.
 #pragma once
 
 #include <string>

@@ -242,4 +242,19 @@ std::string AddTextNoise(TextNoise family, double level, uint64_t seed, std::str
   return out.find_first_not_of(" \t\r\n") == std::string::npos ? std::string(text) : out;
 }
 
+std::string PickSentence(uint64_t seed, std::string_view text) {
+  constexpr size_t kLeastWords = 5, kRun = 16;
+  Rng rng(seed, Hash64(text));
+  std::vector<std::vector<std::string>> sentences;
+  for (const std::string_view sentence : Sentences(text)) {
+    std::vector<std::string> words = Words(sentence);
+    if (words.size() >= kLeastWords) sentences.push_back(std::move(words));
+  }
+  if (sentences.size() >= 2) return Join(sentences[static_cast<size_t>(rng.Below(static_cast<int64_t>(sentences.size())))]);
+  const std::vector<std::string> words = Words(text);
+  if (words.size() < 2 * kRun) return "";
+  const auto begin = words.begin() + static_cast<std::ptrdiff_t>(rng.Below(static_cast<int64_t>(words.size() - kRun)));
+  return Join(std::vector<std::string>(begin, begin + kRun));
+}
+
 }  // namespace lectern::eval

@@ -25,4 +25,8 @@ absl::StatusOr<TextNoise> ParseTextNoise(std::string_view name);
 
 std::string AddTextNoise(TextNoise family, double level, uint64_t seed, std::string_view text);
 
+// One sentence of the text, as somebody would ask for what it says; of a text without sentences, sixteen of its words. Empty
+// where that would be most of the text.
+std::string PickSentence(uint64_t seed, std::string_view text);
+
 }  // namespace lectern::eval

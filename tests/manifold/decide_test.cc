@@ -113,18 +113,55 @@ TEST(CheckHarm, AFitThatHarmsIsSeenAndItsListVetoed) {
   }
   std::vector<int32_t> list(600, 0);
   std::fill(list.begin() + 300, list.end(), 1);
-  auto check = CheckHarm({.first = cloud.noisy, .second = cloud.clean, .raw = cloud.noisy, .fitted = spoiled, .dim = kDim, .list = list}, pool);
+  const std::vector<int32_t> rows = AllRows(600);
+  auto check = CheckHarm({.first = cloud.noisy, .second = cloud.clean, .rows = rows, .raw = cloud.noisy, .fitted = spoiled, .dim = kDim, .list = list}, pool);
   ASSERT_TRUE(check.ok()) << check.status();
   EXPECT_FALSE(check->helps);
   EXPECT_LT(check->high, 0);
   ASSERT_EQ(check->lists.size(), 2u);
   EXPECT_TRUE(check->lists[1].vetoed);
-  auto same = CheckHarm({.first = cloud.noisy, .second = cloud.clean, .raw = cloud.noisy, .fitted = cloud.noisy, .dim = kDim}, pool);
+  auto same = CheckHarm({.first = cloud.noisy, .second = cloud.clean, .rows = rows, .raw = cloud.noisy, .fitted = cloud.noisy, .dim = kDim}, pool);
   ASSERT_TRUE(same.ok());
   EXPECT_EQ(same->gain, 0);
   EXPECT_FALSE(same->helps);   // no gain is no reason
   const std::span<const float> few(cloud.noisy.data(), 15 * kDim);
-  EXPECT_FALSE(CheckHarm({.first = few, .second = few, .raw = few, .fitted = few, .dim = kDim}, pool).ok());
+  EXPECT_FALSE(CheckHarm({.first = few, .second = few, .rows = std::span(rows).first(15), .raw = few, .fitted = few, .dim = kDim}, pool).ok());
+  std::vector<int32_t> outside = rows;
+  outside[7] = 600;
+  EXPECT_EQ(CheckHarm({.first = cloud.noisy, .second = cloud.clean, .rows = outside, .raw = cloud.noisy, .fitted = cloud.noisy, .dim = kDim}, pool).status().message(),
+            "a held-out document must be in 0..599, got 600");
+}
+
+// Thirty heaps of forty: a fit that gives every document more of its next sibling than of its own keeps all of them in their heaps,
+// but no longer shows which one was asked for.
+TEST(CheckHarm, AFitThatBlursSiblingsIsSeenByTheQuestions) {
+  ThreadPool pool(2);
+  constexpr int64_t kHeaps = 30, kOfAHeap = 40, kAll = kHeaps * kOfAHeap;
+  std::vector<float> heaps, own, clean, blurred, questions;
+  Rng rng(11, 1);
+  for (int64_t i = 0; i < kHeaps * kDim; ++i) heaps.push_back(static_cast<float>(rng.Normal()));
+  for (int64_t i = 0; i < kAll * kDim; ++i) own.push_back(static_cast<float>(.3 * rng.Normal()));
+  for (int64_t i = 0; i < kAll * kDim; ++i) {
+    const int64_t row = i / kDim, heap = row / kOfAHeap, next = heap * kOfAHeap + (row + 1) % kOfAHeap;
+    const float middle = heaps[heap * kDim + i % kDim];
+    clean.push_back(middle + own[i]);
+    blurred.push_back(middle + .4f * own[i] + .6f * own[next * kDim + i % kDim]);
+    questions.push_back(middle + own[i] + static_cast<float>(.15 * rng.Normal()));
+  }
+  for (std::vector<float>* vectors : {&clean, &blurred, &questions}) Normalise(*vectors, kDim);
+  const std::vector<int32_t> rows = AllRows(kAll);
+  auto check = CheckHarm({.first = clean, .second = clean, .rows = rows, .raw = clean, .fitted = blurred, .dim = kDim,
+                          .questions = questions, .answers = rows}, pool);
+  ASSERT_TRUE(check.ok()) << check.status();
+  EXPECT_EQ(check->questions, kAll);
+  EXPECT_GT(check->found_raw, .95);
+  EXPECT_LT(check->found_high, -.01);
+  EXPECT_FALSE(check->keeps_answers);
+  EXPECT_FALSE(check->helps);
+  check = CheckHarm({.first = clean, .second = clean, .rows = rows, .raw = clean, .fitted = clean, .dim = kDim, .questions = questions, .answers = rows}, pool);
+  ASSERT_TRUE(check.ok()) << check.status();
+  EXPECT_EQ(check->found_gain, 0);
+  EXPECT_TRUE(check->keeps_answers);
 }
 
 constexpr FitParams kGrowing{.k = 24, .d = 5, .sigma2 = 4e-4f};

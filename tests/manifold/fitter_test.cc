@@ -148,13 +148,29 @@ TEST(FitBatch, VectorsOfAnyLengthAreFitted) {
   for (int i = 0; i < 12; ++i) {
     for (int t = 0; t < 6; ++t) cross.push_back(t == i / 2 ? (i % 2 == 0 ? 1.0f : -1.0f) : 0.0f);
   }
-  auto far = FitBatch(cross, 6, Near(cross, 6, 11, pool), {.k = 11, .d = 1, .sigma2 = 1}, pool);
+  auto far = FitBatch(cross, 6, Near(cross, 6, 11, pool), {.k = 11, .d = 1, .sigma2 = .1f}, pool);
   ASSERT_TRUE(far.ok());
   for (int64_t i = 0; i < 12; ++i) {
     if (far->info[i].flag != FitFlag::kNotLocal) continue;
     EXPECT_EQ(std::memcmp(&far->vectors[i * 6], &cross[i * 6], 24), 0);
   }
   EXPECT_EQ(std::count_if(far->info.begin(), far->info.end(), [](const FitInfo& info) { return info.flag == FitFlag::kNotLocal; }), 12);
+}
+
+// Noise as long as the vectors shortens the mean of any neighbours; a corpus is fitted whole all the same, for a part left raw is
+// a part that no query finds beside the rest.
+TEST(FitBatch, NoiseAloneLeavesNoPartOfACorpusRaw) {
+  ThreadPool pool(2);
+  constexpr double kSigma = .2;   // 1.96 beside vectors of length 1, which are then made that long again
+  const Cloud cloud = MakeCloud(3, 96, 1500, kSigma, 4);
+  const float sigma2 = static_cast<float>(kSigma * kSigma / (1 + 96 * kSigma * kSigma));
+  auto fit = FitBatch(cloud.noisy, 96, Near(cloud.noisy, 96, 48, pool), {.k = 48, .d = 6, .sigma2 = sigma2}, pool);
+  ASSERT_TRUE(fit.ok());
+  for (const FitInfo& info : fit->info) {
+    EXPECT_NE(info.flag, FitFlag::kNotLocal);
+    EXPECT_GT(info.step, 0);
+  }
+  EXPECT_LT(SquaredError(cloud, fit->vectors), .8 * SquaredError(cloud, cloud.noisy));
 }
 
 TEST(FitBatch, RemovesMostOfTheNoiseOfASmoothManifold) {

@@ -57,6 +57,22 @@ TEST(TextNoise, TheSameSeedGivesTheSameBytesAndAnotherSeedOthers) {
   }
 }
 
+TEST(PickSentence, IsOneOfTheTextAndNotMostOfIt) {
+  std::vector<std::string> seen;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    const std::string sentence = PickSentence(seed, kText);
+    EXPECT_EQ(sentence, PickSentence(seed, kText));
+    EXPECT_NE(kText.find(sentence), std::string_view::npos) << sentence;
+    if (std::find(seen.begin(), seen.end(), sentence) == seen.end()) seen.push_back(sentence);
+  }
+  EXPECT_EQ(seen.size(), 5u);   // every sentence of five words or more
+  EXPECT_EQ(PickSentence(1, "The only sentence of a short text."), "");
+  EXPECT_EQ(PickSentence(1, ""), "");
+  std::string spoken;   // no full stop anywhere
+  for (int i = 0; i < 40; ++i) spoken += "word" + std::to_string(i) + " ";
+  EXPECT_EQ(Words(PickSentence(3, spoken)).size(), 16u);
+}
+
 TEST(TextNoise, LevelZeroIsTheTextAndHigherLevelsChangeMore) {
   for (const TextNoise family : kFamilies) {
     EXPECT_EQ(AddTextNoise(family, 0, 7, kText), kText);

@@ -102,6 +102,15 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
   cell.replica_family = internal::Concat(TextNoiseName(replica.family), ":", replica.level);
   ASSIGN_OR_RETURN(const std::vector<float> first, cache.Encode(Perturb(held, replica, options.seed + 101), options.progress, cancel));
   ASSIGN_OR_RETURN(const std::vector<float> second, cache.Encode(Perturb(held, replica, options.seed + 202), options.progress, cancel));
+  std::vector<std::string> sentences;   // of the stored text, noise and all: the judged queries are for measuring alone
+  std::vector<int32_t> answers;
+  for (size_t i = 0; i < held.size(); ++i) {
+    std::string sentence = PickSentence(options.seed + 303, held[i]);
+    if (sentence.empty()) continue;
+    sentences.push_back(std::move(sentence));
+    answers.push_back(rows[i]);
+  }
+  ASSIGN_OR_RETURN(const std::vector<float> asked, cache.Encode(sentences, options.progress, cancel));
   std::vector<Topic> topics;
   std::vector<std::string> questions;
   for (const Topic& topic : data.topics) {
@@ -112,7 +121,7 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
   ASSIGN_OR_RETURN(const std::vector<float> queries, cache.Encode(questions, options.progress, cancel));
   if (options.embed_only) return cell;
 
-  const manifold::DenoiseInput input{.raw = raw, .dim = dim, .first = first, .second = second, .rows = rows};
+  const manifold::DenoiseInput input{.raw = raw, .dim = dim, .first = first, .second = second, .rows = rows, .questions = asked, .answers = answers};
   ASSIGN_OR_RETURN(cell.decision, manifold::Denoise(input, {.seed = options.seed}, pool));
   const std::vector<float> gated = std::move(cell.decision.vectors);
   cell.decision.vectors.clear();
@@ -167,7 +176,9 @@ Json DenoisedJson(const manifold::Denoised& r) {
           {"sigma2_factor", r.params.sigma2_factor}, {"median_rho2", r.median_rho2}, {"median_s", r.median_s},
           {"rho2_over_sigma2", r.noise.sigma2 > 0 ? r.median_rho2 / r.noise.sigma2 : 0.0},
           {"check", {{"documents", r.check.documents}, {"recall_raw", r.check.recall_raw}, {"recall_fitted", r.check.recall_fitted},
-                     {"gain", r.check.gain}, {"low", r.check.low}, {"high", r.check.high}, {"detectable", r.check.detectable}}},
+                     {"gain", r.check.gain}, {"low", r.check.low}, {"high", r.check.high}, {"detectable", r.check.detectable},
+                     {"questions", r.check.questions}, {"found_raw", r.check.found_raw}, {"found_fitted", r.check.found_fitted},
+                     {"found_gain", r.check.found_gain}, {"found_low", r.check.found_low}, {"found_high", r.check.found_high}}},
           {"vetoed_lists", lists}, {"vetoed_rows", r.vetoed_rows}, {"ambiguous", r.ambiguous}, {"unfitted", r.unfitted}};
 }
 

@@ -25,7 +25,7 @@ struct Setting {
 };
 // Plane dimensions: twice the manifold's own, and for d = 4 its own as well.
 constexpr Setting kSettings[] = {
-    {4, 48, 8, 0, 1.000, 1.000},  {4, 48, 8, .5, .916, .925},   {4, 48, 8, 1, .818, .841},   {4, 48, 8, 2, .556, .701},
+    {4, 48, 8, 0, 1.000, 1.000},  {4, 64, 8, .5, .916, .925},   {4, 64, 8, 1, .818, .841},   {4, 64, 8, 2, .556, .701},
     {12, 64, 24, 0, 1.000, 1.000}, {12, 64, 24, .25, .875, .874}, {12, 64, 24, .5, .767, .768}, {12, 64, 24, 1, .542, .543},
     {12, 64, 24, 2, .220, .191},
 };
@@ -96,7 +96,13 @@ absl::Status OneSeed(const Setting& setting, uint64_t seed, const SimulationOpti
   };
   ASSIGN_OR_RETURN(const manifold::NeighbourTable table, manifold::NeighbourTable::Make(raw, dim));
   ASSIGN_OR_RETURN(const manifold::Neighbours near, table.Search(raw, {.k = setting.k, .self = AllRows(table.rows()), .collapse = true}, pool));
-  manifold::FitParams params{.k = setting.k, .d = setting.plane_d, .sigma2 = static_cast<float>(sigma * sigma), .sigma2_factor = 1};
+  // The noise of what is stored: vectors are made unit length after it was added, which makes it less than sigma.
+  double sigma2 = 0;
+  if (sigma > 0) {
+    ASSIGN_OR_RETURN(const manifold::NoiseLevel noise, manifold::NoiseFromReplicas(first, second, dim));
+    sigma2 = noise.total;
+  }
+  manifold::FitParams params{.k = setting.k, .d = setting.plane_d, .sigma2 = static_cast<float>(sigma2), .sigma2_factor = 1};
   RecallPair raw_pair, gated_pair, shipped_pair;
   RETURN_IF_ERROR(measure(raw, row.raw, &raw_pair));
   ASSIGN_OR_RETURN(const std::vector<float> pca, GlobalPca(raw, dim, 0.999));
@@ -114,6 +120,7 @@ absl::Status OneSeed(const Setting& setting, uint64_t seed, const SimulationOpti
   ASSIGN_OR_RETURN(const manifold::Denoised shipped,
                    manifold::Denoise({.raw = raw, .dim = dim, .first = first, .second = second, .rows = rows}, {.seed = seed}, pool));
   row.on += shipped.on;
+  row.checks.push_back(shipped.check);
   row.chosen_k.push_back(shipped.params.k);
   row.chosen_d.push_back(shipped.params.d);
   RETURN_IF_ERROR(measure(shipped.vectors.empty() ? std::span<const float>(raw) : shipped.vectors, row.shipped, &shipped_pair));
@@ -190,10 +197,14 @@ std::string SimulationLine(const SimulationRow& row) {
 
 Json SimulationJson(const SimulationRow& row) {
   const auto pair = [](const RecallPair& p) { return Json{{"clean", p.clean}, {"noisy", p.noisy}}; };
+  Json checks = Json::array();
+  for (const manifold::HarmCheck& c : row.checks) {
+    checks.push_back({{"gain", c.gain}, {"low", c.low}, {"high", c.high}, {"found_gain", c.found_gain}, {"found_low", c.found_low}, {"found_high", c.found_high}});
+  }
   return {{"d", row.d}, {"ratio", row.ratio}, {"k", row.k}, {"plane_d", row.plane_d}, {"seeds", row.seeds}, {"raw", pair(row.raw)},
           {"global_pca", pair(row.pca)}, {"dba_mean", pair(row.dba)}, {"ungated", pair(row.ungated)}, {"gated", pair(row.gated)},
           {"shipped", pair(row.shipped)}, {"gain_error", pair(row.gain_error)}, {"shipped_gain", row.shipped_gain}, {"on", row.on},
-          {"chosen_k", row.chosen_k}, {"chosen_d", row.chosen_d}};
+          {"chosen_k", row.chosen_k}, {"chosen_d", row.chosen_d}, {"checks", checks}};
 }
 
 }  // namespace lectern::eval

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "manifold/harm_check.h"
 
 namespace lectern::eval {
 
@@ -32,6 +33,7 @@ struct SimulationRow {
   RecallPair gain_error;                              // standard error of gated - raw over seeds
   std::vector<double> shipped_gain;                   // shipped - raw on clean queries, a seed each
   int64_t on = 0;                                     // seeds in which `auto` switched on
+  std::vector<manifold::HarmCheck> checks;            // what `auto` saw, a seed each
   std::vector<int64_t> chosen_d, chosen_k;
   double published_raw = -1, published_gated = -1;    // of the specification, clean queries; below 0: none
 };

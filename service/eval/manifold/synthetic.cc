@@ -79,7 +79,6 @@ absl::StatusOr<Trial> RunTrial(const Case& c, uint64_t seed, bool dense) {
     trial.yx_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
   ASSIGN_OR_RETURN(const auto fit, manifold::RichardsonFitter::Make(samples, dim, params, {}));
-  ASSIGN_OR_RETURN(const auto open, manifold::RichardsonFitter::Make(samples, dim, params, {.max_shift = 1e9, .max_degrees = 180, .min_samples = 0, .full_step = true}));
   std::vector<manifold::RichardsonPoint> points;
   for (int64_t i = 0; i < c.starts; ++i) {
     points.push_back(fit.Project(row(starts, i)));
@@ -89,6 +88,7 @@ absl::StatusOr<Trial> RunTrial(const Case& c, uint64_t seed, bool dense) {
   trial.richardson = Errors(c.shape, c.starts, [&](int64_t i) { return std::span<const double>(points[i].x); });
   std::vector<double> moved(starts.size());
   if (dense) return trial;
+  ASSIGN_OR_RETURN(const auto open, manifold::RichardsonFitter::Make(samples, dim, params, {.max_shift = 1e9, .max_degrees = 180, .min_samples = 0, .full_step = true}));
   for (int64_t i = 0; i < c.starts; ++i) {
     const std::vector<double> x = open.Project(row(starts, i)).x;
     std::copy(x.begin(), x.end(), moved.begin() + i * dim);
