@@ -8,7 +8,7 @@ namespace lectern::index::LECTERN_TARGET_NAMESPACE {
 namespace {
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
-typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t BitsVec __attribute__((vector_size(kLanes * 4)));   // unsigned: of broken weights the sum may run over
 typedef float VecAnywhere __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
@@ -54,7 +54,7 @@ inline Vec ExpOfNegative(Vec x) {
   p = p * r + Broadcast(0.5f);
   p = p * r + Broadcast(1.0f);
   p = p * r + Broadcast(1.0f);
-  const Vec scaled = (Vec)((IntVec)p + ((IntVec)shifted << 23));
+  const Vec scaled = (Vec)((BitsVec)p + ((BitsVec)shifted << 23));
   return x < Broadcast(-87.0f) ? Vec{} : scaled;
 }
 
