@@ -22,7 +22,7 @@ struct CorpusSegment {
   std::shared_ptr<const SegmentDocuments> documents;
   std::shared_ptr<const Bm25Segment> postings;
   std::unique_ptr<DenseIndex> vectors;     // null where the collection has none
-  std::unique_ptr<DenseIndex> fitted;      // denoised; null where the segment has none
+  std::unique_ptr<DenseIndex> fitted;      // denoised; null unless every segment with vectors has them
   DeletedDocuments dead;
   std::optional<ChunkSet> live;            // nullopt: all chunks
 

@@ -1,5 +1,6 @@
 #include "index/corpus.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/check.h"
@@ -85,6 +86,13 @@ absl::Status CorpusImpl::Load(std::vector<SegmentFiles> all_files, const Collect
     }
     parts.push_back({segment.postings, segment.live});
     segments_.push_back(std::move(segment));
+  }
+  // Fitted vectors have less noise, which is nearer to every query: raw ones beside them would not be found.
+  const bool all_fitted = std::all_of(segments_.begin(), segments_.end(), [](const CorpusSegment& segment) {
+    return segment.vectors == nullptr || segment.fitted != nullptr || segment.dead.count() == segment.documents->num_documents();
+  });
+  for (CorpusSegment& segment : segments_) {
+    if (!all_fitted) segment.fitted.reset();
   }
   searcher_ = std::make_unique<Bm25Searcher>(std::move(parts));
   order_ = std::make_unique<ByDocumentId>(segments_);

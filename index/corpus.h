@@ -12,7 +12,7 @@
 // Cost:    one pass a retriever; a request allocates its result and its heaps. A phrase is looked for in the stored text
 //          of chunks that have all its words and would be found, at most kMaxPhraseChecks of them: past that the rest is
 //          taken to lack it, and `degraded` says "phrase-limit".
-// Degraded reasons: no-encoder, no-vectors, not-denoised (no segment has fitted vectors), timeout:RETRIEVER, query-cut (the
+// Degraded reasons: no-encoder, no-vectors, not-denoised (not every chunk has a fitted vector), timeout:RETRIEVER, query-cut (the
 //          encoder read only its beginning), phrase-limit, candidate-limit (the kMaxCandidates best chunks belong to fewer
 //          documents than were asked for).
 #pragma once
@@ -44,7 +44,7 @@ struct RetrieverSpec {
   int64_t k = 0;                       // candidates; 0: max(200, offset + k of the request), more where documents have many
   std::optional<double> k1, b;         // bm25; unset: the shipped defaults
   int ef = 128;                        // dense, HNSW
-  bool denoise = false;                // dense: fitted vectors where a segment has them, raw ones elsewhere
+  bool denoise = false;                // dense: fitted vectors if every chunk has one, else raw ones: beside a fitted vector a raw one is not found
   double weight = -1;                  // in the fusion; below 0: the shipped default, which is 1 but in kLinear
 };
 

@@ -286,9 +286,9 @@ absl::Status SearchPass::RetrieveDense(const RetrieverSpec& spec, int64_t k, Ran
   if (encoded.code() == absl::StatusCode::kDeadlineExceeded) return OnStop("dense");
   RETURN_IF_ERROR(encoded);
   return Timed("dense", [&]() -> absl::Status {
-    const bool any_fitted = std::any_of(corpus_.segments_.begin(), corpus_.segments_.end(),
-                                        [](const CorpusSegment& segment) { return segment.fitted != nullptr; });
-    if (spec.denoise && !any_fitted) Degrade("not-denoised");
+    const bool fitted = std::any_of(corpus_.segments_.begin(), corpus_.segments_.end(),
+                                    [](const CorpusSegment& segment) { return segment.fitted != nullptr; });
+    if (spec.denoise && !fitted) Degrade("not-denoised");
     for (uint32_t s = 0; s < corpus_.segments_.size(); ++s) {
       const CorpusSegment& segment = corpus_.segments_[s];
       if (segment.vectors == nullptr) continue;

@@ -107,7 +107,7 @@ std::vector<std::string> DenoiseLines(const index::CollectionState& state) {
       any |= report->value("on", false);
     }
   }
-  if (any && added > 0) lines.push_back(internal::Concat(added, " chunks were added since; their vectors are the encoder's own until the next build"));
+  if (any && added > 0) lines.push_back(internal::Concat(added, " chunks were added since; until the next build --denoise searches the encoder's own vectors"));
   return lines;
 }
 

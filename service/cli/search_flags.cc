@@ -296,7 +296,7 @@ std::string DegradedSentence(const std::string& reason, const std::string& why) 
   const auto after = [&reason](std::string_view prefix) { return reason.substr(prefix.size()); };
   if (reason == "no-vectors") return "BM25 alone: the collection has no vectors" + (why.empty() || why == "the collection has no vectors" ? "" : " (" + why + ")");
   if (reason == "no-encoder") return "BM25 alone: the collection's encoder is not at hand" + (why.empty() ? "" : " (" + why + ")");
-  if (reason == "not-denoised") return "the collection has no fitted vectors; the encoder's own were searched (`lectern index build --denoise`)";
+  if (reason == "not-denoised") return "not every chunk has a fitted vector; the encoder's own were searched (`lectern index build --denoise`)";
   if (reason == "timeout:rerank") return "the time allowed passed in the cross-encoder; the order is that of the retrievers (search.timeout_ms, --timeout)";
   if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
   if (reason == "query-cut") return "the query is longer than the encoder reads; its vector stands for the beginning, BM25 used every word";

@@ -1,4 +1,4 @@
-// Fitted vectors beside the raw ones: written by the hook of a build, searched where asked for, raw everywhere else.
+// Fitted vectors beside the raw ones: written by the hook of a build, searched where asked for and where every chunk has one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -130,14 +130,19 @@ TEST_F(DenoiseTest, AHookOfAnotherShapeIsRefused) {
   EXPECT_EQ(BuildIndex(*directory_, *store_, "c", options_).status().code(), absl::StatusCode::kInternal);
 }
 
-TEST_F(DenoiseTest, WhatWasAddedSinceIsSearchedByItsRawVector) {
+TEST_F(DenoiseTest, AfterAnUpdateAllAreSearchedByRawVectorsUntilABuild) {
   options_.denoise = Shift;
   ASSERT_TRUE(BuildIndex(*directory_, *store_, "c", options_).ok());
   Put("d", "an engine made of brass");
   ASSERT_TRUE(UpdateIndex(*directory_, *store_, "c", options_).ok());
-  EXPECT_EQ(Best(true), "a");
+  std::vector<std::string> degraded;
+  EXPECT_EQ(Best(true, &degraded), "b");
+  EXPECT_THAT(degraded, ElementsAre("not-denoised"));
   EXPECT_EQ(Best(true, nullptr, "an engine made of brass"), "d");
   EXPECT_TRUE(settings_.contains("denoise"));
+  ASSERT_TRUE(BuildIndex(*directory_, *store_, "c", options_).ok());
+  EXPECT_EQ(Best(true, &degraded), "a");
+  EXPECT_THAT(degraded, IsEmpty());
 }
 
 TEST_F(DenoiseTest, WithoutFittedVectorsTheRawOnesAnswerAndTheResponseSaysSo) {
