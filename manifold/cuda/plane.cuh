@@ -21,10 +21,18 @@
 
 namespace lectern::manifold::cuda {
 
+// Who a thread is, read where it is needed: addresses made of it are not kept in registers from one step to the next.
+__device__ __forceinline__ int ThreadHere() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+
 struct WarpTeam {
+  int lane;
   template <class F>
   __device__ __forceinline__ void Each(int count, const F& f) const {
-    for (int i = static_cast<int>(threadIdx.x & 31); i < count; i += 32) f(i);
+    for (int i = lane; i < count; i += 32) f(i);
     __syncwarp();
   }
   __device__ __forceinline__ void Meet() const { __syncwarp(); }
@@ -34,12 +42,13 @@ template <int kThreads>
 struct BlockTeam {
   template <class F>
   __device__ __forceinline__ void Each(int count, const F& f) const {
-    for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) f(i);
+    for (int i = ThreadHere(); i < count; i += kThreads) f(i);
     __syncthreads();
   }
   template <class F>
   __device__ __forceinline__ void OneWarp(const F& f) const {
-    if (threadIdx.x < 32) f(WarpTeam{});
+    const int thread = ThreadHere();
+    if (thread < 32) f(WarpTeam{thread});
     __syncthreads();
   }
 };
@@ -81,6 +90,14 @@ struct GramTiles {
 
 template <int kRows, int kBlock>
 constexpr int kPlaneCtas = kRows > 64 ? 1 : kBlock == 24 ? 4 : kBlock == 16 ? 3 : 2;  // on an SM, without spills
+
+// A call of its own: registers for the gathering and for the solver are then two questions.
+template <int kRows, int kBlock>
+__device__ __noinline__ void SolveShared(const float* start, float total, int d) {
+  extern __shared__ __align__(1024) unsigned char bytes[];
+  auto& shared = *reinterpret_cast<PlaneShared<kRows, kBlock>*>(bytes);
+  Solve(BlockTeam<3 * kRows>{}, shared.solver, shared.result, start, total, d);
+}
 
 template <int kRows, int kBlock>
 __global__ void __launch_bounds__(3 * kRows, kPlaneCtas<kRows, kBlock>) FitPlane(const PlaneParams p) {
@@ -212,7 +229,7 @@ __global__ void __launch_bounds__(3 * kRows, kPlaneCtas<kRows, kBlock>) FitPlane
     solver.g[column * solver.kStride + row] = value * scale;
   });
   __syncthreads();
-  Solve(BlockTeam<kThreads>{}, solver, shared.result, p.start, total, p.d);
+  SolveShared<kRows, kBlock>(p.start, total, p.d);
 
   float squared = 0;
   for (int column = thread; column < p.dim; column += kThreads) {

@@ -38,11 +38,21 @@ LECTERN_TEAM float InverseRootOf(float x) {
   return 1 / std::sqrt(x);
 #endif
 }
+// On the card to 2 units in the last place, as the reciprocal root: exact ones are chains of 20 instructions.
 LECTERN_TEAM float RootOf(float x) {
 #ifdef __CUDACC__
-  return sqrtf(x);
+  float root;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(x));
+  return root;
 #else
   return std::sqrt(x);
+#endif
+}
+LECTERN_TEAM float Quotient(float x, float y) {  // |y| within 2^+-126
+#ifdef __CUDACC__
+  return __fdividef(x, y);
+#else
+  return x / y;
 #endif
 }
 
@@ -74,7 +84,8 @@ struct SolverMemory {
   alignas(16) float small[kBlock * kBlock];
   alignas(16) float root[kBlock * kBlock];
   float ritz[kBlock * kRitzStride];
-  float inverse[kBlock], norms[kBlock], worst[kBlock / 2], values[kBlock], in_block[kBlock], along[kBlock], back[kBlock];
+  alignas(16) float inverse[kBlock];
+  float norms[2][kBlock], cross[kBlock], worst[kBlock / 2], values[kBlock], in_block[kBlock], along[kBlock], back[kBlock];
   int order[kBlock];
 };
 
@@ -155,21 +166,48 @@ LECTERN_TEAM void Orthonormalise(const Team& team, Memory& m, const float* from,
   constexpr int kBlock = Memory::kBlock;
   ProductOfColumns(team, m, from, from, m.small, kBlock);
   team.OneWarp([&](const auto& warp) {
-    for (int i = 0; i < kBlock; ++i) {  // row i of r, small = r^T r; each lane finds the pivot by itself
+#pragma unroll 1
+    for (int i = 0; i < kBlock; i += 4) {  // rows i..i+3 of r, small = r^T r; each lane finds their 4 x 4 corner by itself
       warp.Each(kBlock - i, [&](int lane) {
         const int j = i + lane;
-        const float first = m.small[i * kBlock + i];
-        float pivot = first, sum = m.small[i * kBlock + j];
+        float corner[4][4], sum[4];
+#pragma unroll
+        for (int p = 0; p < 4; ++p) {
+          const Quad row = Load4(m.small + (i + p) * kBlock + i);
+#pragma unroll
+          for (int q = p; q < 4; ++q) corner[p][q] = row.v[q];
+          sum[p] = m.small[(i + p) * kBlock + j];
+        }
+        const float first[4] = {corner[0][0], corner[1][1], corner[2][2], corner[3][3]};
 #pragma unroll 4
         for (int t = 0; t < i; ++t) {
-          const float r = m.root[t * kBlock + i];
-          pivot -= r * r;
-          sum -= r * m.root[t * kBlock + j];
+          const Quad r = Load4(m.root + t * kBlock + i);
+          const float own = m.root[t * kBlock + j];
+#pragma unroll
+          for (int p = 0; p < 4; ++p) {
+#pragma unroll
+            for (int q = p; q < 4; ++q) corner[p][q] -= r.v[p] * r.v[q];
+            sum[p] -= r.v[p] * own;
+          }
         }
-        const bool dead = !(pivot > 1e-6f * first) || !(pivot > 1e-30f);
-        const float scale = dead ? 0.0f : InverseRootOf(pivot);
-        m.root[i * kBlock + j] = sum * scale;
-        if (lane == 0) m.inverse[i] = scale;
+        Quad scale;
+#pragma unroll
+        for (int p = 0; p < 4; ++p) {
+          const bool dead = !(corner[p][p] > 1e-6f * first[p]) || !(corner[p][p] > 1e-30f);
+          scale.v[p] = dead ? 0.0f : InverseRootOf(corner[p][p]);
+          sum[p] *= scale.v[p];
+#pragma unroll
+          for (int q = p + 1; q < 4; ++q) corner[p][q] *= scale.v[p];
+#pragma unroll
+          for (int s = p + 1; s < 4; ++s) {
+#pragma unroll
+            for (int q = s; q < 4; ++q) corner[s][q] -= corner[p][s] * corner[p][q];
+            sum[s] -= corner[p][s] * sum[p];
+          }
+        }
+#pragma unroll
+        for (int p = 0; p < 4; ++p) m.root[(i + p) * kBlock + j] = sum[p];  // nothing reads those below the diagonal
+        if (lane == 0) Store4(m.inverse + i, scale);
       });
     }
   });
@@ -199,44 +237,65 @@ LECTERN_TEAM void Orthonormalise(const Team& team, Memory& m, const float* from,
   });
 }
 
-// Rows of m.ritz, symmetric and positive, -> l_i v_i by one-sided Jacobi. Rounds of kBlock / 2 pairs that share no row.
+// Rows of m.ritz, symmetric and positive, -> l_i v_i by one-sided Jacobi. Rounds of kBlock / 2 pairs that share no row, two lanes
+// a pair, each with half of the columns.
 template <class Team, class Memory>
 LECTERN_TEAM void Rotate(const Team& warp, Memory& m) {
-  constexpr int n = Memory::kBlock, kStride = Memory::kRitzStride;
+  constexpr int n = Memory::kBlock, kStride = Memory::kRitzStride, kPairs = n / 2, kHalf = n / 2;
+  const auto rows = [](int round, int pair, int* p, int* q) {  // modulo n - 1; row n - 1 stays in its place
+    *p = round + pair, *q = round + n - 1 - pair;
+    if (*p >= n - 1) *p -= n - 1;
+    if (*q >= n - 1) *q -= n - 1;
+    if (pair == 0) *p = n - 1;
+  };
   for (int sweep = 0; sweep < 12; ++sweep) {
     warp.Each(n, [&](int i) {
       float sum = 0;
 #pragma unroll 8
       for (int j = 0; j < n; ++j) sum += m.ritz[i * kStride + j] * m.ritz[i * kStride + j];
-      m.norms[i] = sum;
-      if (i < n / 2) m.worst[i] = 0;
+      m.norms[0][i] = sum;
+      if (i < kPairs) m.worst[i] = 0;
     });
+#pragma unroll 1
     for (int round = 0; round < n - 1; ++round) {
-      warp.Each(n / 2, [&](int i) {
-        int p = round + i, q = round + n - 1 - i;  // modulo n - 1; row n - 1 stays in its place
-        if (p >= n - 1) p -= n - 1;
-        if (q >= n - 1) q -= n - 1;
-        if (i == 0) p = n - 1;
-        float *x = m.ritz + p * kStride, *y = m.ritz + q * kStride;
-        float a[n], b[n], part[2] = {};
+      const float* norms = m.norms[round % 2];
+      float* next = m.norms[(round + 1) % 2];  // the other lane of the pair reads the former
+      warp.Each(n, [&](int lane) {
+        const int pair = lane % kPairs, from = lane / kPairs * kHalf;
+        int p, q;
+        rows(round, pair, &p, &q);
+        const float *x = m.ritz + p * kStride + from, *y = m.ritz + q * kStride + from;
+        float part[2] = {};
 #pragma unroll
-        for (int j = 0; j < n; ++j) a[j] = x[j], b[j] = y[j];
+        for (int j = 0; j < kHalf; ++j) part[j % 2] += x[j] * y[j];
+        m.cross[lane] = part[0] + part[1];
+      });
+      warp.Each(n, [&](int lane) {
+        const int pair = lane % kPairs, from = lane / kPairs * kHalf;
+        int p, q;
+        rows(round, pair, &p, &q);
+        float *x = m.ritz + p * kStride + from, *y = m.ritz + q * kStride + from;
+        float a[kHalf], b[kHalf];
 #pragma unroll
-        for (int j = 0; j < n; ++j) part[j % 2] += a[j] * b[j];
-        const float cross = part[0] + part[1], both = m.norms[p] * m.norms[q], squared = cross * cross;
-        if (!(squared > 1e-9f * both)) return;
-        if (squared > m.worst[i] * both) m.worst[i] = squared / both;
-        const float zeta = (m.norms[q] - m.norms[p]) / (2 * cross), size = zeta < 0 ? -zeta : zeta;
-        const float tangent = (zeta < 0 ? -1.0f : 1.0f) / (size + RootOf(1 + zeta * zeta));
+        for (int j = 0; j < kHalf; ++j) a[j] = x[j], b[j] = y[j];
+        const float cross = m.cross[pair] + m.cross[kPairs + pair], of_p = norms[p], of_q = norms[q], both = of_p * of_q;
+        const float squared = cross * cross;
+        const bool turns = squared > 1e-9f * both && squared > 1e-36f;
+        const float zeta = turns ? Quotient(of_q - of_p, 2 * cross) : 0.0f, size = zeta < 0 ? -zeta : zeta;
+        const float tangent = turns ? Quotient(zeta < 0 ? -1.0f : 1.0f, size + RootOf(1 + zeta * zeta)) : 0.0f;
+        if (from == 0) {
+          next[p] = of_p - tangent * cross;
+          next[q] = of_q + tangent * cross;
+          if (turns && squared > m.worst[pair] * both) m.worst[pair] = Quotient(squared, both);
+        }
+        if (!turns) return;
         const float c = InverseRootOf(1 + tangent * tangent), s = c * tangent;
 #pragma unroll
-        for (int j = 0; j < n; ++j) x[j] = c * a[j] - s * b[j], y[j] = s * a[j] + c * b[j];
-        m.norms[p] -= tangent * cross;
-        m.norms[q] += tangent * cross;
+        for (int j = 0; j < kHalf; ++j) x[j] = c * a[j] - s * b[j], y[j] = s * a[j] + c * b[j];
       });
     }
     float worst = 0;  // greatest squared cosine met; convergence is quadratic, so a small one leaves none
-    for (int i = 0; i < n / 2; ++i) worst = m.worst[i] > worst ? m.worst[i] : worst;
+    for (int i = 0; i < kPairs; ++i) worst = m.worst[i] > worst ? m.worst[i] : worst;
     warp.Meet();  // before the next sweep clears what was read
     if (worst < 1e-5f) break;
   }
