@@ -2,9 +2,9 @@
 # Checks and times the CUDA kernels on a machine with a device. Each step takes minutes, appends JSON lines to OUT and is
 # skipped when its .done mark is there, so that a run that was cut off goes on.
 #
-#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize dense sparse selector layer manifold_test manifold report
+#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize dense sparse selector layer manifold_test racecheck_case manifold report
 #
-# BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
+# BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test, racecheck_case and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
 # OUT: results (bench/results). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
 set -u
 cd "$(dirname "$0")/.."
@@ -12,6 +12,7 @@ BUILD=${BUILD:-build/cuda} PEERS=${PEERS:-../shared/peers/gpu} OUT=${OUT:-bench/
 TEST=$(find "$BUILD" -name attention_cuda_test -type f | head -1)
 LIB=$(find "$BUILD" -name liblectern_attention_c.so | head -1)
 MANIFOLD_TEST=$(find "$BUILD" -name manifold_cuda_test -type f | head -1)
+RACECHECK_CASE=$(find "$BUILD" -name racecheck_case -type f | head -1)
 MANIFOLD_BENCH=$(find "$BUILD" -name bench_manifold_cuda -type f | head -1)
 COMMIT=${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}
 mkdir -p "$OUT"
@@ -45,6 +46,12 @@ run() {
         echo "{\"kind\": \"sanitize\", \"tool\": \"$tool\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_manifold_$tool.txt" | tail -1)\"}" |
           tee -a "$OUT/gpu_sanitize.jsonl"
       done ;;
+    racecheck_case)  # `early` is a race and must be reported
+      for name in copy-lane0 copy-all stores-lane0 stores-all copy-lane0-later copy-all-later early; do
+        timeout 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$RACECHECK_CASE" $name >"$OUT/gpu_racecheck_$name.txt" 2>&1
+        echo "{\"kind\": \"racecheck_case\", \"case\": \"$name\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_racecheck_$name.txt" | tail -1)\"}" |
+          tee -a "$OUT/gpu_sanitize.jsonl"
+      done ;;
     manifold)
       for data in surface planes; do
         timeout 280 "$MANIFOLD_BENCH" --data $data --commit "$COMMIT" | tee -a "$OUT/gpu_manifold.jsonl" || return
@@ -55,7 +62,7 @@ run() {
 }
 
 if [ "${1:-}" = pack ]; then
-  mkdir -p "$2/lib" && cp "$TEST" "$LIB" "$MANIFOLD_TEST" "$MANIFOLD_BENCH" "$2/" && cp -r "$PEERS" "$2/peers"
+  mkdir -p "$2/lib" && cp "$TEST" "$LIB" "$MANIFOLD_TEST" "$RACECHECK_CASE" "$MANIFOLD_BENCH" "$2/" && cp -r "$PEERS" "$2/peers"
   ldd "$TEST" "$MANIFOLD_TEST" "$MANIFOLD_BENCH" | awk '/=> \// {print $3}' | grep -v -E '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' | sort -u | xargs -I{} cp {} "$2/lib/"
   exit
 fi
