@@ -219,8 +219,11 @@ DocumentStore::~DocumentStore() = default;
 DocumentStore::Impl::~Impl() {
   if (db_ptr != nullptr && options.mode == StoreOptions::Mode::kReadWrite && failed.ok()) {
     // Tables carry checksums for every block; an empty log has no end whose damage could pass for a torn write.
-    // A failure loses nothing: the log is still there.
-    (void)db_ptr->Flush(rocksdb::FlushOptions());
+    // A failure loses nothing: the log is still there. Where the disk is full and compaction cannot go on, waiting for it
+    // first would never end.
+    rocksdb::FlushOptions at_once;
+    at_once.allow_write_stall = true;
+    (void)db_ptr->Flush(at_once);
   }
   db_ptr.reset();
 }
