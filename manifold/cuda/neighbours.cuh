@@ -102,7 +102,7 @@ __device__ __forceinline__ int Compact(Candidate* list, int count, int keep, flo
 constexpr int kMaxStages = 4;
 
 struct SearchShared {
-  alignas(8) uint64_t full[kMaxStages], empty[kMaxStages], rows_full, rows_empty;
+  alignas(8) uint64_t full[kMaxStages], empty[kMaxStages], bias_empty[kMaxStages], rows_full, rows_empty;
   alignas(16) float bias[kMaxStages][kTableRows];  // as many tiles as stages may be ahead
   float bound[128];
   int count[128];
@@ -124,6 +124,7 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1) SearchTable(const S
       ptx::BarrierInit(ptx::SharedAddress(&shared.full[s]), 1);
       ptx::BarrierInit(ptx::SharedAddress(&shared.empty[s]), kConsumers);
     }
+    for (int s = 0; s < kMaxStages; ++s) ptx::BarrierInit(ptx::SharedAddress(&shared.bias_empty[s]), kConsumers * 32);
     ptx::BarrierInit(ptx::SharedAddress(&shared.rows_full), 1);
     ptx::BarrierInit(ptx::SharedAddress(&shared.rows_empty), kConsumers);
     ptx::FenceBarrierInit();
@@ -133,8 +134,8 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1) SearchTable(const S
   if (warp == kConsumers) {  // the copies
     if (lane != 0) return;
     const uint32_t rows_full = ptx::SharedAddress(&shared.rows_full);
-    int stage = 0;
-    uint32_t parity = 0, rows_parity = 0;
+    int stage = 0, slot = 0;  // slot: of a tile's biases
+    uint32_t parity = 0, slot_parity = 0, rows_parity = 0;
     for (long long block = blockIdx.x; block < row_blocks; block += gridDim.x) {
       const long long first = p.begin + block * kTileRows;
       const uint16_t* rows = p.queries.elements +
@@ -153,8 +154,10 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1) SearchTable(const S
           ptx::ArriveExpecting(full, kStageBytes + (piece == 0 ? kTableRows * 4 : 0));
           ptx::CopyBulk(stages_at + stage * kStageBytes, from, kStageBytes, full);
           if (piece == 0) {
-            ptx::CopyBulk(ptx::SharedAddress(shared.bias[tile % kMaxStages]), p.table.bias + static_cast<long long>(tile) * kTableRows,
-                          kTableRows * 4, full);
+            ptx::Wait(ptx::SharedAddress(&shared.bias_empty[slot]), slot_parity ^ 1);
+            ptx::CopyBulk(ptx::SharedAddress(shared.bias[slot]), p.table.bias + static_cast<long long>(tile) * kTableRows, kTableRows * 4,
+                          full);
+            if (++slot == kMaxStages) slot = 0, slot_parity ^= 1;
           }
           if (++stage == stages) stage = 0, parity ^= 1;
         }
@@ -167,7 +170,7 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1) SearchTable(const S
   const float norms = fmaxf(*p.table.longest, *p.queries.longest);
   const float margin = 2 * static_cast<float>(4 * pieces * 20) * 0x1p-24f * 1.5f * norms;
   Candidate* lists = p.lists + (static_cast<long long>(blockIdx.x) * kTileRows) * kListEntries;
-  int stage = 0;
+  int stage = 0, slot = 0;
   uint32_t parity = 0, rows_parity = 0;
   for (long long block = blockIdx.x; block < row_blocks; block += gridDim.x) {
     const long long first = p.begin + block * kTileRows;
@@ -182,14 +185,15 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1) SearchTable(const S
       float acc[128];
       int before = -1;
       ptx::Wait(ptx::SharedAddress(&shared.full[stage]), parity);
-      const float* bias = shared.bias[tile % kMaxStages] + lane % 4 * 2;
+      const float* bias = shared.bias[slot] + lane % 4 * 2;
 #pragma unroll
       for (int j = 0; j < 32; ++j) {
         const float2 two = *reinterpret_cast<const float2*>(bias + 8 * j);
         acc[4 * j] = acc[4 * j + 2] = two.x;
         acc[4 * j + 1] = acc[4 * j + 3] = two.y;
       }
-      __syncwarp();  // lane 0 frees this bias, with a stage of this tile, for the whole warp
+      ptx::Arrive(ptx::SharedAddress(&shared.bias_empty[slot]));  // every lane for its own reads
+      if (++slot == kMaxStages) slot = 0;
       ptx::Settle(acc);
       for (int piece = 0; piece < pieces; ++piece) {
         ptx::Wait(ptx::SharedAddress(&shared.full[stage]), parity);
