@@ -238,7 +238,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   const SpanAutomaton::Occurrence at = answer.occurrences[chosen.place.occurrence];
   result.trust_features = FeaturesForTrust(question, words[at.passage], answer, chosen.place, chosen.scores);
   result.trust = TrustProbability(result.trust_features);
-  result.plain = answer.text;
+  result.plain = WithoutLooseEnds(answer.text);
   if (options.keep_candidates) {
     for (const JudgedSpan& j : judged) {
       const SpanCandidate& candidate = found.candidates[j.candidate];
@@ -261,7 +261,7 @@ absl::Status Answerer::AnswerSpan(Work& work) {
   }
   result.took_ms["verify"] = Milliseconds(since);
   const double least = options.min_trust < 0 ? kDefaultTrust : options.min_trust;
-  std::string text = answer.text;
+  std::string text = result.plain;
   if (!result.citations.empty()) {
     result.citations[0].id = 1;
     result.citations[0].answer_spans = {{0, static_cast<int64_t>(text.size())}};

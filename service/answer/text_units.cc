@@ -11,6 +11,9 @@
 #include <array>
 #include <memory>
 #include <unordered_set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
 
 namespace lectern::service::answer {
 namespace {
@@ -265,6 +268,52 @@ bool IsWordEnd(std::string_view text, int64_t at) {
   if (at == n || !IsLetter(c.code) || IsUnspaced(c.code)) return true;
   const Character after = Next(text, at);
   return !IsLetter(after.code) || IsUnspaced(after.code);
+}
+
+namespace {
+// Marks that come in twos, as UTF-8.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kPairs = {{
+    {"\"", "\""}, {"'", "'"}, {"\u201C", "\u201D"}, {"\u2018", "\u2019"}, {"(", ")"}, {"[", "]"}, {"{", "}"}, {"\u00AB", "\u00BB"}}};
+
+// How often a mark stands in the text, apostrophes between letters left out.
+int64_t CountOf(std::string_view text, std::string_view mark) {
+  const bool apostrophe = mark == "'" || mark == "\u2019";
+  int64_t count = 0;
+  for (size_t at = text.find(mark); at != std::string_view::npos; at = text.find(mark, at + mark.size())) {
+    const auto begin = static_cast<int64_t>(at), end = static_cast<int64_t>(at + mark.size());
+    count += !(apostrophe && IsWordEnd(text, begin) && IsWordStart(text, end));
+  }
+  return count;
+}
+
+// One mark less at an end, or the same text.
+std::string_view WithoutOneLooseEnd(std::string_view text) {
+  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; };
+  if (blank(text.front())) return text.substr(1);
+  if (blank(text.back()) || std::string_view(",;:").find(text.back()) != std::string_view::npos) {
+    return text.substr(0, text.size() - 1);
+  }
+  for (const auto& [open, close] : kPairs) {
+    const bool same = open == close;
+    const int64_t opened = CountOf(text, open), closed = same ? opened : CountOf(text, close);
+    const bool after_digit = same && text.size() > 1 && absl::ascii_isdigit(static_cast<unsigned char>(text[text.size() - 2]));
+    if (text.ends_with(close) && (same ? opened % 2 == 1 : closed > opened) && !after_digit) {   // 6'2" keeps its mark
+      return text.substr(0, text.size() - close.size());
+    }
+    if (text.starts_with(open) && (same ? opened % 2 == 1 : opened > closed)) return text.substr(open.size());
+  }
+  return text;
+}
+}  // namespace
+
+std::string_view WithoutLooseEnds(std::string_view text) {
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::string_view shorter = WithoutOneLooseEnd(rest);
+    if (shorter.size() == rest.size()) return rest;
+    rest = shorter;
+  }
+  return text;
 }
 
 absl::StatusOr<OffsetUnit> ParseOffsetUnit(std::string_view name) {

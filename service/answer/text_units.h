@@ -2,6 +2,7 @@
 //
 //   std::vector<Word> words = SplitWords("Darwin's 1859 book");      // Darwin's | 1859 | book, with stems
 //   std::vector<ByteRange> sentences = SplitSentences(text);         // "Dr. Hale left. He came back." -> 2
+//   WithoutLooseEnds("7.6% a year',");                               // 7.6% a year
 //   ASSIGN_OR_RETURN(int64_t at, ConvertOffset(text, byte, OffsetUnit::kUtf16));
 //
 // Shapes:  ranges are bytes [begin, end) of the text given; a sentence has no blanks at its ends.
@@ -43,6 +44,10 @@ std::vector<ByteRange> SplitSentences(std::string_view text);
 // True where a word may start or end at byte `at` of `text` (never inside a character).
 bool IsWordStart(std::string_view text, int64_t at);
 bool IsWordEnd(std::string_view text, int64_t at);
+
+// The text without what a span cut out of a sentence leaves at its ends: commas, colons and semicolons, and a quotation mark
+// or bracket whose partner was not cut out with it. The whole text where nothing else would remain.
+std::string_view WithoutLooseEnds(std::string_view text);
 
 enum class OffsetUnit { kUtf8, kCodepoint, kUtf16 };
 absl::StatusOr<OffsetUnit> ParseOffsetUnit(std::string_view name);   // utf8, codepoint, utf16

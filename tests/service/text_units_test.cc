@@ -121,5 +121,25 @@ TEST(WordBounds, NeverFallInsideAWordOrACharacter) {
   EXPECT_EQ(ends, "5 10 11 15 18 ");
 }
 
+TEST(WithoutLooseEnds, LeavesWhatBelongsToTheSpan) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"7.6% a year'", "7.6% a year"}, {"poverty,", "poverty"}, {"(the second", "the second"}, {"\"No, that's no good\"", "\"No, that's no good\""},
+      {"\"blurring of\" lines", "\"blurring of\" lines"}, {"three bodies of water:", "three bodies of water"}, {"6'2\"", "6'2\""},
+      {"\u201Cnew deal", "new deal"}, {"it\u2019s \u2018fine\u2019", "it\u2019s \u2018fine\u2019"}, {"Al2O3 (s)", "Al2O3 (s)"},
+      {"f(x)", "f(x)"}, {"the war).", "the war)."}, {" \"a ,", "a"}, {"\",", "\","}, {"", ""}};
+  for (const auto& [text, want] : cases) EXPECT_EQ(WithoutLooseEnds(text), want) << text;
+}
+
+TEST(WithoutLooseEnds, GivesAPieceOfTheTextAndHasNothingMoreToTakeAway) {
+  Rng rng(5);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string text = RandomText(rng, static_cast<int>(rng.Below(12)));
+    const std::string_view rest = WithoutLooseEnds(text);
+    EXPECT_NE(text.find(rest), std::string::npos);
+    EXPECT_EQ(WithoutLooseEnds(rest), rest);
+    EXPECT_EQ(rest.empty(), text.empty());
+  }
+}
+
 }  // namespace
 }  // namespace lectern::service::answer
