@@ -2,7 +2,7 @@
 # Checks and times the CUDA kernels on a machine with a device. Each step takes minutes, appends JSON lines to OUT and is
 # skipped when its .done mark is there, so that a run that was cut off goes on.
 #
-#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize dense sparse selector layer manifold_test racecheck_case manifold report
+#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize bytes dense sparse selector layer manifold_test racecheck_case manifold report
 #
 # BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test, racecheck_case and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
 # OUT: results (bench/results). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
@@ -34,6 +34,7 @@ run() {
         echo "{\"kind\": \"sanitize\", \"tool\": \"$tool\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_sanitize_$tool.txt" | tail -1)\"}" |
           tee -a "$OUT/gpu_sanitize.jsonl"
       done ;;
+    bytes) timeout 300 python3 bench/gpu/bytes_check.py --lib "$LIB" --commit "$COMMIT" --out "$OUT/gpu_bytes.jsonl" ;;
     dense) bench dense --out "$OUT/gpu_dense.jsonl" ;;
     sparse) bench sparse --shapes 64/8d128 --batches 1,4,16 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
     selector) bench selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_selector.jsonl" ;;
