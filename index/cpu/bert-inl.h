@@ -13,7 +13,7 @@ typedef float VecAnywhere __attribute__((vector_size(kLanes * 4), aligned(4), ma
 
 inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
-inline Vec Broadcast(float x) { return Vec{} + x; }
+inline Vec Broadcast(float x) { return x - Vec{}; }   // 0 + x would be an addition: it turns -0 into 0
 inline Vec LoadTail(const float* p, int64_t n, float fill) {
   float lanes[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) lanes[i] = i < n ? p[i] : fill;

@@ -20,7 +20,7 @@ typedef float Half __attribute__((vector_size(32)));
 
 inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
-inline Vec Splat(float x) { return Vec{} + x; }
+inline Vec Splat(float x) { return x - Vec{}; }   // 0 + x would be an addition: it turns -0 into 0
 
 // Sums of pairs of neighbouring lanes: (a0+a1, a2+a3, ..., b0+b1, ...).
 inline Half AddPairs(Half a, Half b) {

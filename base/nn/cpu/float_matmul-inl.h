@@ -19,7 +19,7 @@ typedef float VecAnywhere __attribute__((vector_size(kLanes * 4), aligned(4), ma
 
 inline Vec Load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
-inline Vec Broadcast(float x) { return Vec{} + x; }
+inline Vec Broadcast(float x) { return x - Vec{}; }   // 0 + x would be an addition: it turns -0 into 0
 
 // Writes a tile's sums plus bias; `cols` < V * kLanes only in the last tile of a matrix.
 template <int R, int V>

@@ -21,7 +21,7 @@ using IVec = int32_t __attribute__((vector_size(LECTERN_VECTOR_BYTES)));
 #define LECTERN_INLINE inline __attribute__((always_inline))
 #define LECTERN_INLINE_LAMBDA __attribute__((always_inline))
 
-LECTERN_INLINE Vec Splat(float x) { return Vec{} + x; }
+LECTERN_INLINE Vec Splat(float x) { return x - Vec{}; }   // 0 + x would be an addition: it turns -0 into 0
 LECTERN_INLINE Vec LoadVec(const float* p) {
   Vec v;
   __builtin_memcpy(&v, p, sizeof(v));
