@@ -26,7 +26,10 @@ CpuTarget Detect() {
   if (const char* forced = std::getenv("LECTERN_CPU"); forced != nullptr && *forced != '\0') {
     if (auto target = ParseCpuTarget(forced); target.ok()) return *target;
   }
-  return SupportedCpuTargets().back();
+  const CpuTarget best = SupportedCpuTargets().back();
+  // Intel's VDPBF16PS does half the products a cycle of two VFMADD: rounding to bf16 would buy nothing there but its error.
+  if (best == CpuTarget::kAvx512Bf16 && __builtin_cpu_is("intel")) return CpuTarget::kAvx512;
+  return best;
 }
 
 std::atomic<int>& Slot() {

@@ -4,7 +4,7 @@
 //
 // Shapes:  targets are ordered, each includes the ones before it.
 // Threads: any; decided once per process.
-// Errors:  LECTERN_CPU=scalar|avx2|avx512 forces a target; an unknown name, or one this processor
+// Errors:  LECTERN_CPU=scalar|avx2|avx512|avx512bf16 forces a target; an unknown name, or one this processor
 //          lacks, is an error of ParseCpuTarget and stops the program at start (service/main.cc).
 // Cost:    one load after the first call.
 #pragma once
@@ -26,7 +26,8 @@ enum class CpuTarget {
 const char* CpuTargetName(CpuTarget target);
 std::vector<CpuTarget> SupportedCpuTargets();                    // by this processor, lowest first
 absl::StatusOr<CpuTarget> ParseCpuTarget(std::string_view name);  // refuses what is not supported
-// The best supported target, or what LECTERN_CPU names, or what SetCpuTargetForTest set.
+// The fastest supported target (kAvx512Bf16 only by name on Intel's processors), or what LECTERN_CPU names, or what
+// SetCpuTargetForTest set.
 CpuTarget ActiveCpuTarget();
 void SetCpuTargetForTest(CpuTarget target);
 
