@@ -2,7 +2,7 @@
 # The second README command: installs what tests need, builds, runs every test.
 #   scripts/test.sh                    release build; unit, golden, property, differential, fault, fuzz-seed and end-to-end tests
 #   scripts/test.sh --all              then 20 kill rounds, TSan, ASan + UBSan
-#   scripts/test.sh --all --within 45  then the same, the most telling first, for as long as there is time: what is not done 45 minutes
+#   scripts/test.sh --all --within 30  then the same, the most telling first, for as long as there is time: what is not done 30 minutes
 #                                      after the start is cut, and said to be
 # The release build's tests come first and their closing lines last; before these stands what else was run, left out or failed.
 set -euo pipefail
