@@ -25,7 +25,7 @@
 
 namespace lectern::index {
 
-enum class Precision { kFloat32, kBf16 };  // kBf16 computes in float32 where the processor has no AVX-512 BF16
+enum class Precision { kFloat32, kBf16 };  // kBf16 computes in float32 where the CPU target is not avx512bf16
 
 struct EncoderOptions {
   Precision precision = Precision::kBf16;

@@ -22,18 +22,23 @@ bench() {  # step, then arguments
   shift
   timeout 480 python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" --limit-s 420 "$@"
 }
+sanitize() {  # name of its files, test program, filter
+  local tool
+  for tool in memcheck synccheck racecheck; do
+    timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$2" --gtest_brief=1 --gtest_filter="$3" >"$OUT/$1_$tool.txt" 2>&1
+    sanitizer_line "\"sanitize\", \"tool\": \"$tool\"" $? "$OUT/$1_$tool.txt"
+  done
+}
+sanitizer_line() {  # kind and what was run, exit code, log
+  echo "{\"kind\": $1, \"exit\": $2, \"summary\": \"$(grep -a 'SUMMARY' "$3" | tail -1)\"}" | tee -a "$OUT/gpu_sanitize.jsonl"
+}
 run() {
   export LD_LIBRARY_PATH=$(dirname "${LIB:-$MANIFOLD_TEST}")/lib:${LD_LIBRARY_PATH:-}
   case $1 in
     roofs) python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
     test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
     sanitize)
-      for tool in memcheck synccheck racecheck; do
-        timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$TEST" --gtest_brief=1 \
-          --gtest_filter='CudaDecode.SoftCap*:CudaDecode.AllBlocks*:CudaSelect.Ties*:CudaAppend.*' >"$OUT/gpu_sanitize_$tool.txt" 2>&1
-        echo "{\"kind\": \"sanitize\", \"tool\": \"$tool\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_sanitize_$tool.txt" | tail -1)\"}" |
-          tee -a "$OUT/gpu_sanitize.jsonl"
-      done ;;
+      sanitize gpu_sanitize "$TEST" 'CudaDecode.SoftCap*:CudaDecode.AllBlocks*:CudaSelect.Ties*:CudaAppend.*' ;;
     bytes) timeout 300 python3 bench/gpu/bytes_check.py --lib "$LIB" --commit "$COMMIT" --out "$OUT/gpu_bytes.jsonl" ;;
     dense) bench dense --out "$OUT/gpu_dense.jsonl" ;;
     sparse) bench sparse --shapes 64/8d128 --batches 1,4,16 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
@@ -41,17 +46,11 @@ run() {
     layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_layer.jsonl" ;;
     manifold_test)
       timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
-      for tool in memcheck racecheck synccheck; do
-        timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$MANIFOLD_TEST" --gtest_brief=1 \
-          --gtest_filter='CudaNeighbours.Queries*:CudaFit.Ragged*' >"$OUT/gpu_manifold_$tool.txt" 2>&1
-        echo "{\"kind\": \"sanitize\", \"tool\": \"$tool\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_manifold_$tool.txt" | tail -1)\"}" |
-          tee -a "$OUT/gpu_sanitize.jsonl"
-      done ;;
+      sanitize gpu_manifold "$MANIFOLD_TEST" 'CudaNeighbours.Queries*:CudaFit.Ragged*' ;;
     racecheck_case)  # `early` is a race and must be reported
       for name in copy-lane0 copy-all stores-lane0 stores-all copy-lane0-later copy-all-later early; do
         timeout 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$RACECHECK_CASE" $name >"$OUT/gpu_racecheck_$name.txt" 2>&1
-        echo "{\"kind\": \"racecheck_case\", \"case\": \"$name\", \"exit\": $?, \"summary\": \"$(grep -a 'SUMMARY' "$OUT/gpu_racecheck_$name.txt" | tail -1)\"}" |
-          tee -a "$OUT/gpu_sanitize.jsonl"
+        sanitizer_line "\"racecheck_case\", \"case\": \"$name\"" $? "$OUT/gpu_racecheck_$name.txt"
       done ;;
     manifold)
       for data in surface planes; do

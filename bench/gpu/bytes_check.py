@@ -3,8 +3,8 @@
 
   bytes_check.py --lib build/cuda/liblectern_attention_c.so [--out bench/results/gpu_bytes.jsonl] [--within 0.05]
 
-Each line: cell, predicted bytes (explain()'s bytes_per_key times the keys that are read), dram__bytes_read.sum, their ratio. Cells of
-more than the L2's size: a smaller one is read from memory in whole sectors of other data's lines, which no plan predicts.
+Each line: cell, predicted bytes (explain()'s bytes_per_key times the keys that are read), dram__bytes_read.sum, their ratio. All
+cells are larger than the L2.
 Exit code 1 where a ratio is outside the bound; 3 where the counters cannot be read here.
 """
 import argparse
