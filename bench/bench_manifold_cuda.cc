@@ -259,8 +259,8 @@ int Main(int argc, char** argv) {
   const manifold::cuda::PlaneParams planes{.points = raw, .planes = raw, .means = raw, .ids = ids, .n = run.n, .k = run.k, .dim = run.dim, .d = run.d,
                                            .start = start, .offset = vectors, .residual2 = residual2, .gap = gap, .count = used};
   const manifold::cuda::GateParams gate{.points = raw, .ids = ids, .residual2 = residual2, .gap = gap, .count = used, .pool_residual2 = residual2,
-                                        .pool_count = used, .n = run.n, .k = run.k, .dim = run.dim, .d = run.d, .sigma2 = params.sigma2, .gate = true,
-                                        .normalise = true, .vectors = vectors, .info = info};
+                                        .pool_count = used, .n = run.n, .k = run.k, .dim = run.dim, .d = run.d, .sigma2 = params.sigma2, .noise2 = params.sigma2,
+                                        .gate = true, .normalise = true, .vectors = vectors, .info = info};
   const auto fit = [&] {
     Check(manifold::cuda::LaunchPlanes(planes, nullptr), "planes");
     Check(manifold::cuda::LaunchGate(gate, nullptr), "gate");
@@ -297,10 +297,19 @@ int Main(int argc, char** argv) {
   if (!want.ok()) return 1;
   result = Difference(first, want->vectors, gaps, run.dim);
   const std::vector<manifold::cuda::GateInfo> infos = Fetch(info, n);
-  long long flags = 0;
-  double s = 0;
-  for (size_t i = 0; i < n; ++i) flags += infos[i].flag != static_cast<uint8_t>(want->info[i].flag), s += infos[i].s;
-  result.update({{"flags_differ", flags}, {"mean_s", s / static_cast<double>(n)}});
+  long long flags = 0, between = 0;
+  double s = 0, from_threshold = 0, gap_error = 0;  // of the points whose flags differ; of all
+  for (size_t i = 0; i < n; ++i) {
+    const float card = infos[i].gap, cpu = want->info[i].gap;
+    s += infos[i].s;
+    gap_error = std::max<double>(gap_error, std::abs(card - cpu));
+    if (infos[i].flag == static_cast<uint8_t>(want->info[i].flag)) continue;
+    ++flags;
+    between += (card < manifold::kAmbiguousGap) != (cpu < manifold::kAmbiguousGap);  // the gaps lie on two sides of the threshold
+    from_threshold = std::max<double>({from_threshold, std::abs(card - manifold::kAmbiguousGap), std::abs(cpu - manifold::kAmbiguousGap)});
+  }
+  result.update({{"flags_differ", flags}, {"of_them_gaps_on_two_sides", between}, {"their_greatest_distance_from_threshold", from_threshold},
+                 {"greatest_gap_difference", gap_error}, {"mean_s", s / static_cast<double>(n)}});
   Print(run, "fit_against_cpu", result);
   return 0;
 }

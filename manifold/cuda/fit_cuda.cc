@@ -177,8 +177,8 @@ absl::StatusOr<FitResult> Fit(const PlaneRequest& request, std::span<const float
   RETURN_IF_ERROR(FromCuda(LaunchGate({.points = points.get(), .ids = ids.get(), .residual2 = own_residual2.get(), .gap = gap.get(),
                                        .count = count.get(), .pool_residual2 = residual2.empty() ? own_residual2.get() : pool.get(),
                                        .pool_count = residual2.empty() ? count.get() : nullptr, .n = static_cast<long long>(n), .k = k,
-                                       .dim = dim, .d = d, .sigma2 = params.sigma2 * params.sigma2_factor, .gate = params.gate,
-                                       .normalise = params.normalise, .vectors = vectors.get(), .info = info.get()}, nullptr), "gate"));
+                                       .dim = dim, .d = d, .sigma2 = params.sigma2 * params.sigma2_factor, .noise2 = params.sigma2,
+                                       .gate = params.gate, .normalise = params.normalise, .vectors = vectors.get(), .info = info.get()}, nullptr), "gate"));
   RETURN_IF_ERROR(FromCuda(Finish(), "fit"));
   FitResult result;
   result.vectors.resize(request.points.size());

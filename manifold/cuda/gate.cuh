@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(kGateWarps * 32) ApplyGate(const GateParams p)
     moved += (a + pull * o) * (a + pull * o);
   }
   foot = all(foot), own = all(own), moved = all(moved);
-  if (foot < 0.25 * own) {
+  const double without_noise = fmax(0.0, own - static_cast<double>(p.noise2) * (p.dim - p.d));
+  if (foot < 0.25 * without_noise) {
     info.s = 1;
     return keep(2);
   }

@@ -37,6 +37,7 @@ struct GateParams {
   long long n;
   int k, dim, d;
   float sigma2;                 // times its factor
+  float noise2;                 // sigma2 without it
   bool gate, normalise;
   float* vectors;               // [n, dim] in: X - point, out: the fitted vector
   GateInfo* info;               // [n]

@@ -146,10 +146,26 @@ TEST(CudaFit, ZeroNoiseAndFarFeetKeepTheirBits) {
   for (int i = 0; i < 12; ++i) {
     for (int t = 0; t < 6; ++t) cross.push_back(t == i / 2 ? (i % 2 == 0 ? 1.0f : -1.0f) : 0.0f);
   }
-  auto far = FitBatch(cross, 6, Near(cross, 6, 11, pool), OnCard({.k = 11, .d = 1, .sigma2 = 1}), pool);
+  auto far = FitBatch(cross, 6, Near(cross, 6, 11, pool), OnCard({.k = 11, .d = 1, .sigma2 = .1f}), pool);
   ASSERT_TRUE(far.ok()) << far.status();
   for (const FitInfo& info : far->info) EXPECT_EQ(info.flag, FitFlag::kNotLocal);
   EXPECT_EQ(std::memcmp(far->vectors.data(), cross.data(), cross.size() * 4), 0);
+}
+
+// Noise as long as the vectors shortens every foot: the card, too, holds it against the vector without its noise.
+TEST(CudaFit, NoiseAloneLeavesNoPartOfACorpusRaw) {
+  ThreadPool pool(2);
+  const Cloud cloud = MakeCloud(3, 96, 1500, .2, 4);
+  const FitParams params{.k = 48, .d = 6, .sigma2 = .04f / (1 + 96 * .04f)};
+  const Neighbours near = Near(cloud.noisy, 96, 48, pool);
+  auto want = FitBatch(cloud.noisy, 96, near, params, pool), got = FitBatch(cloud.noisy, 96, near, OnCard(params), pool);
+  ASSERT_TRUE(want.ok() && got.ok()) << got.status();
+  for (size_t i = 0; i < got->info.size(); ++i) {
+    EXPECT_NE(got->info[i].flag, FitFlag::kNotLocal) << i;
+    EXPECT_GT(got->info[i].step, 0) << i;
+    EXPECT_NEAR(got->info[i].s, want->info[i].s, 1e-3) << i;
+  }
+  EXPECT_LT(SquaredError(cloud, got->vectors), .8 * SquaredError(cloud, cloud.noisy));
 }
 
 TEST(CudaFit, PointsOutsideTheCorpusAndSecondPasses) {
