@@ -65,6 +65,10 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Gives the whole pages of a read-only file mapping that lie within `bytes` back to the system; a later read fetches them again from
+// the page cache or the file. Any thread may read meanwhile. Cost: one system call.
+void ReleasePages(std::span<const std::byte> bytes);
+
 // An exclusive advisory lock on `path` for the life of the object. kAborted where another process holds it,
 // with its process id in the message.
 class FileLock {

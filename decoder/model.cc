@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 
+#include "base/file.h"
 #include "base/nn/activations.h"
 #include "base/nn/norm.h"
 #include "base/problem.h"
@@ -153,6 +154,8 @@ void Model::Embed(std::span<const int32_t> tokens) {
     if (config_.embedding_scale == 1) return;
     for (int64_t c = 0; c < config_.model_dim; ++c) x[c] *= config_.embedding_scale;
   });
+  // Each new word of a prompt maps pages of the table: given back at once, memory does not grow from prompt to prompt.
+  if (tokens.size() > 1) ReleasePages(weights_.embedding_bytes);
 }
 
 // cos and sin of each token's position, shared by all layers and heads.

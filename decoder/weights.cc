@@ -1,10 +1,10 @@
 #include "decoder/weights.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <string>
 #include <unordered_set>
+
+#include "base/file.h"
+
 namespace lectern::decoder {
 namespace {
 
@@ -16,14 +16,6 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (int64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
   return text + "]";
-}
-
-// The repacked copy is what runs: the file's pages need not stay in memory.
-void DropPages(std::span<const std::byte> bytes) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // advice: may fail
 }
 
 // Finds tensors by their two names and remembers which were used.
@@ -55,7 +47,7 @@ class Loader {
     absl::StatusOr<nn::Linear> packed = nn::Linear::Pack(tensor->type, tensor->bytes, rows, cols, arithmetic_, pool_);
     if (!packed.ok()) return Annotate(packed.status(), "tensor " + name);
     *out = *std::move(packed);
-    DropPages(tensor->bytes);
+    ReleasePages(tensor->bytes);  // the repacked copy is what runs
     packed_bytes_ += out->packed_bytes();
     return absl::OkStatus();
   }
@@ -148,6 +140,7 @@ absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const Tra
   const std::string output = config.tied_output ? embedding : load.Name("output.weight", "lm_head.weight");
   RETURN_IF_ERROR(load.Matrix(output, config.vocab_size, config.model_dim, &weights.output));
   if (!config.tied_output) {
+    weights.embedding_bytes = table->bytes;
     ASSIGN_OR_RETURN(weights.embedding, nn::Linear::Refer(table->type, table->bytes, config.vocab_size, config.model_dim));
   }
   RETURN_IF_ERROR(load.CheckAllUsed());

@@ -7,12 +7,14 @@
 // Threads: immutable after loading; any thread.
 // Errors:  kDataLoss (a tensor is missing or has another shape: name, expected, found), kUnimplemented (a tensor this
 //          architecture does not have, or a type no kernel multiplies: by name).
-// Cost:    loading reads every byte once; the mapped pages of what was repacked are dropped. An embedding table that is
-//          not also the output matrix stays in the mapping, a row is dequantised when it is asked for.
+// Cost:    loading reads every byte once; the mapped pages of what was repacked are released. An embedding table
+//          that is not also the output matrix stays in the mapping, a row is dequantised when it is asked for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/nn/linear.h"
@@ -34,6 +36,7 @@ struct LayerWeights {
 struct Weights {
   nn::Linear output;                    // [vocab, model_dim]
   std::optional<nn::Linear> embedding;  // [vocab, model_dim] in the mapping; none where it is the output matrix
+  std::span<const std::byte> embedding_bytes;  // what `embedding` looks at; empty where there is none
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;
   int64_t packed_bytes = 0;

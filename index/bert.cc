@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/dtype.h"
+#include "base/file.h"
 #include "base/nn/float_matmul.h"
 #include "index/cpu/bert_kernels.h"
 
@@ -128,9 +129,10 @@ struct Bert::Impl {
   const nn::FloatMatmul* matmul = nullptr;
   const BertKernels* kernels = nullptr;
   bool half = false;  // products in bf16
-  std::vector<float> words_decoded;     // only where the table is not float32 in the file
-  const float* words = nullptr;         // [vocab, hidden], in the mapping where it can stay there
-  std::vector<float> positions, types;  // [positions, hidden], [types, hidden]
+  std::vector<float> words_decoded;         // only where the table is not float32 in the file
+  const float* words = nullptr;             // [vocab, hidden], in the mapping where it can stay there
+  std::span<const std::byte> mapped_words;  // the table in the mapping; empty where it was decoded
+  std::vector<float> positions, types;      // [positions, hidden], [types, hidden]
   Norm embedding_norm;
   std::vector<Layer> layers;
 
@@ -200,6 +202,7 @@ struct Bert::Impl {
     ASSIGN_OR_RETURN(const TensorInfo* table, FindTensor(at + "word_embeddings.weight", shape));
     if (table->type == DType::kF32 && reinterpret_cast<uintptr_t>(table->bytes.data()) % alignof(float) == 0) {
       words = reinterpret_cast<const float*>(table->bytes.data());
+      mapped_words = table->bytes;
     } else {
       RETURN_IF_ERROR(Decode(*table, &words_decoded));
       words = words_decoded.data();
@@ -290,6 +293,7 @@ struct Bert::Impl {
                       types.data() + batch.types[i] * config.hidden, config.hidden, x + i * config.hidden);
       }
     }
+    ReleasePages(mapped_words);  // or memory would grow with every new word
     kernels->layer_norm(x, nullptr, batch.size(), config.hidden, embedding_norm.weight.data(), embedding_norm.bias.data(),
                         config.eps, x);
   }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The long counts, about an hour and a half: 200 kill rounds, ten minutes of searches beside a writer, every single step of the
-# power-cut and failing-disk tests, twenty times the mutations, and memory at three budgets.
+# power-cut and failing-disk tests, twenty times the mutations, memory at three budgets, and over 1,000 searches and 50
+# answers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/packages.sh test
@@ -16,3 +17,4 @@ done
 for mib in 64 256 512; do
   tests/e2e/memory.py build/release/service/lectern --mib "$mib" --times 4
 done
+tests/e2e/steady_memory.py build/release/service/lectern data/sample

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "tests/support/temp_dir.h"
 
 namespace lectern {
@@ -24,6 +26,28 @@ TEST(File, MapsEmptyAndMissingFiles) {
   EXPECT_TRUE(map->text().empty());
   EXPECT_EQ(MappedFile::Open(dir / "none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(MappedFile::Open(dir.path()).ok());
+}
+
+int64_t ResidentFileKiB() {
+  std::istringstream status(*ReadFile("/proc/self/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("RssFile:", 0) == 0) return std::stoll(line.substr(8));
+  }
+  return -1;
+}
+
+TEST(File, ReleasedPagesLeaveMemoryAndReadTheSame) {
+  testing::TempDir dir;
+  const std::string bytes(size_t{16} << 20, 'x');
+  testing::WriteBytes(dir / "a", bytes);
+  auto map = MappedFile::Open(dir / "a");
+  ASSERT_TRUE(map.ok());
+  EXPECT_EQ(map->text(), bytes);
+  const int64_t before = ResidentFileKiB();
+  ReleasePages(map->bytes().subspan(5));
+  EXPECT_LT(ResidentFileKiB(), before - 15 * 1024);
+  EXPECT_EQ(map->text(), bytes);
+  ReleasePages({});
 }
 
 TEST(File, ASecondLockIsRefusedWithTheHolder) {
