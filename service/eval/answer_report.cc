@@ -127,6 +127,14 @@ std::vector<CurvePoint> Curve(const std::vector<Scored>& scored, double* area) {
   return out;
 }
 
+// What answers depend on. Which questions were drawn from which file says nothing of it, and a model is its checksum, not its path.
+Json HowMade(Json run) {
+  if (!run.is_object()) return run;
+  for (const char* key : {"questions", "only", "half", "limit", "seed", "shard"}) run.erase(key);
+  if (run.contains("reader_sha256")) run.erase("reader");
+  return run;
+}
+
 }  // namespace
 
 absl::StatusOr<AnswerFile> ReadAnswers(const std::string& path) {
@@ -153,10 +161,7 @@ absl::StatusOr<AnswerFile> ParseAnswers(std::string_view text, const std::string
     if (!row.ok()) return Annotate(row.status(), where());
     if (!row->is_object()) return Annotate(InvalidArgument("an answer is a JSON object"), where());
     if (row->contains("run")) {
-      Json run = (*row)["run"];
-      if (run.is_object()) run.erase("shard");
-      Json before = file.run;
-      if (before.is_object()) before.erase("shard");
+      const Json run = HowMade((*row)["run"]), before = HowMade(file.run);
       if (!before.is_null() && before != run) return InvalidArgument(where(), ": these answers were made otherwise than those before: ", DumpJson(run), ", then ", DumpJson(before));
       if (file.run.is_null()) file.run = (*row)["run"];
     } else {

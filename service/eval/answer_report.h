@@ -6,8 +6,8 @@
 //
 // Shapes:  one JSON line an answer. Ours: id, outcome, answer (null where it abstained), reply, trust, citations. Another system's:
 //          id|_id|query_id and answer|reply|prediction, where a refusal ("not found", ...) counts as abstaining. A line
-//          {"run": ...} tells how the answers were made; several (the shards of a run, one after the other) must agree but for
-//          "shard". Citation offsets are bytes.
+//          {"run": ...} tells how the answers were made; several (shards, runs over other questions) must agree in all that answers
+//          depend on: the model by its checksum, not the questions. Citation offsets are bytes.
 // Threads: pure functions.
 // Errors:  kInvalidArgument with file, line and what is missing; an id that comes twice.
 // Cost:    everything in memory; 10,000 bootstrap rounds a measure.

@@ -114,6 +114,9 @@ TEST(AnswerReport, ShardsOfOneRunMayFollowEachOtherAndRunsOfTwoKindsMayNot) {
   const auto both = ParseAnswers(first + R"({"run":{"k":10,"shard":"1/2"}})" "\n" R"({"id":"b","answer":"y"})" "\n", "f");
   ASSERT_TRUE(both.ok()) << both.status();
   EXPECT_EQ(both->answers.size(), 2u);
+  const std::string here = R"({"run":{"reader":"/a/m.gguf","reader_sha256":"5","questions":"q","seed":7}})" "\n";
+  EXPECT_TRUE(ParseAnswers(here + R"({"run":{"reader":"m","reader_sha256":"5","questions":"r","seed":8}})" "\n", "f").ok());
+  EXPECT_FALSE(ParseAnswers(here + R"({"run":{"reader":"/a/m.gguf","reader_sha256":"6","questions":"q","seed":7}})" "\n", "f").ok());
   const auto mixed = ParseAnswers(first + R"({"run":{"k":20,"shard":"1/2"}})" "\n", "f");
   EXPECT_NE(std::string(mixed.status().message()).find("f:3"), std::string::npos);
 }
