@@ -45,7 +45,7 @@ struct AppendBatch {
   const void* bias = nullptr;  // one row, or null
   void* q = nullptr;
   void* gate_q = nullptr;      // null: not wanted
-  DType type = DType::kF32;    // of qkv, bias, q and gate_q: kF32 on CPU, kBF16 on CUDA
+  DType type = DType::kF32;    // of qkv, bias, q and gate_q: kF32 on CPU, the cache's on CUDA
   KvView k, v;
   DescriptorView min_max, gate_keys;
   const Gate* gate = nullptr;

@@ -16,7 +16,8 @@
 //          no sense. Prefill, Decode: kInvalidArgument for shapes, keys or workspace outside the plan.
 // Cost:    Decode reads each K and V block once a group of query heads: 2 * keys * kv_heads * width elements. Prefill
 //          does 4 * queries * visible keys * q_heads * width operations. Nothing here allocates; CUDA calls launch and
-//          return, can be captured in a graph, and that graph stays valid for every length up to max_keys.
+//          return, can be captured in a graph, and that graph stays valid for every length up to max_keys. A CUDA plan with
+//          kF16 or a soft cap compiles its kernels first, a few seconds once a process.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +42,7 @@ struct CpuKernels;
 struct Problem {
   int64_t q_heads = 0, k_heads = 0, v_heads = 0;
   int64_t key_width = 0, value_width = 0;
-  DType kv_type = DType::kBF16;
+  DType kv_type = DType::kBF16;  // kF32 or kBF16 on CPU, kBF16 or kF16 on CUDA
   BlockLayout layout = BlockLayout::kLanes;
   int64_t max_keys = 0;
   int64_t max_batch = 1;  // sequences of a batched call

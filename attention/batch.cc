@@ -55,6 +55,11 @@ absl::Status SparseDecode(const AttentionPlan& plan, const DecodeBatch& step, co
   return DecodeOnCpu(plan, step, &blocks, execution);
 }
 
+absl::Status PrepareSelect(const AttentionPlan& plan, const Selector& selector, bool query_projected) {
+  RETURN_IF_ERROR(CheckSelector(selector));
+  return plan.device == DeviceKind::kCuda ? cuda::PrepareSelect(plan, selector, query_projected) : absl::OkStatus();
+}
+
 absl::Status Select(const AttentionPlan& plan, const Selector& selector, const SelectBatch& batch,
                     const BlockIds& blocks, const Execution& execution) {
   RETURN_IF_ERROR(CheckSelector(selector));

@@ -32,7 +32,7 @@ struct DecodeBatch {
   const void* q = nullptr;
   void* out = nullptr;
   float* lse = nullptr;  // [batch, q_head] natural log-sum-exp, or null
-  DType type = DType::kF32;  // of q and out: kF32 on CPU, kBF16 on CUDA
+  DType type = DType::kF32;  // of q and out: kF32 on CPU, the cache's on CUDA
   KvView k, v;
   const int32_t* page_table = nullptr;
   int64_t page_table_stride = 0;
@@ -60,7 +60,7 @@ struct Execution {
 //   min_max   [2, width]     the running minimum, then maximum, of the rotated keys of a block, open ones too
 struct DescriptorView {
   std::byte* base = nullptr;
-  DType type = DType::kBF16;  // kF32 or kBF16
+  DType type = DType::kBF16;  // kF32 or kBF16 on CPU, the cache's on CUDA
   int64_t width = 0;
   int64_t page_stride = 0, head_stride = 0, block_stride = 0;  // elements
 };

@@ -25,7 +25,7 @@ int64_t BlockOffset(const KvView& view, std::span<const int32_t> pages, int64_t 
 template <class Offset>
 void Store(const KvView& view, std::span<const int32_t> pages, int64_t first_key, const float* rows, int64_t count,
            Offset offset) {
-  CHECK(view.type == DType::kF32 || view.type == DType::kBF16);
+  CHECK(view.type == DType::kF32 || view.type == DType::kBF16 || view.type == DType::kF16);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t slot = (first_key + i) % kPageSlots;
     for (int64_t head = 0; head < view.heads; ++head) {
@@ -34,15 +34,19 @@ void Store(const KvView& view, std::span<const int32_t> pages, int64_t first_key
       if (view.type == DType::kF32) {
         float* to = reinterpret_cast<float*>(view.base) + block;
         for (int64_t column = 0; column < view.width; ++column) to[offset(view, slot, column)] = row[column];
-      } else {
+      } else if (view.type == DType::kBF16) {
         bf16* to = reinterpret_cast<bf16*>(view.base) + block;
         for (int64_t column = 0; column < view.width; ++column) to[offset(view, slot, column)] = ToBf16(row[column]);
+      } else {
+        fp16* to = reinterpret_cast<fp16*>(view.base) + block;
+        for (int64_t column = 0; column < view.width; ++column) to[offset(view, slot, column)] = ToFp16(row[column]);
       }
     }
   }
 }
 
 float Element(const KvView& view, int64_t at) {
+  if (view.type == DType::kF16) return ToFloat(reinterpret_cast<const fp16*>(view.base)[at]);
   return view.type == DType::kF32 ? reinterpret_cast<const float*>(view.base)[at]
                                   : ToFloat(reinterpret_cast<const bf16*>(view.base)[at]);
 }

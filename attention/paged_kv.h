@@ -28,7 +28,7 @@ enum class BlockLayout { kLanes, kRows };
 
 struct KvView {
   std::byte* base = nullptr;
-  DType type = DType::kF32;  // kF32, kBF16
+  DType type = DType::kF32;  // kF32, kBF16, kF16
   int64_t heads = 0, width = 0;
   int64_t page_stride = 0, head_stride = 0;
   int64_t slot_stride = 0;  // kRows only

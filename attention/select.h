@@ -1,7 +1,7 @@
 // attention/select.h: which key blocks a decode step reads: scores of blocks, and the choice among them.
 //
 //   Selector selector{.kind = SelectorKind::kGate, .block_tokens = 64, .budget_tokens = 4096};
-//   RETURN_IF_ERROR(CheckSelector(selector));
+//   RETURN_IF_ERROR(PrepareSelect(plan, selector, /*query_projected=*/false));   // once, beside Plan()
 //   RETURN_IF_ERROR(Select(plan, {.q = q, .descriptors = gate_keys, .gate = &gate, ...}, blocks, execution));
 //
 // Shapes:  SelectBatch::q [batch, q_head, width]: rotated queries; for the gate the un-rotated ones (after the model's
@@ -10,7 +10,9 @@
 // Threads: values; Select as attention/attention.h.
 // Errors:  kInvalidArgument names the field; kUnimplemented what a device does not do.
 // Cost:    reads every descriptor once: 1 / block_tokens of the keys' bytes for min-max pairs, half of that for the gate
-//          (one vector a block). The gate's query weights are q_heads * key_width * gate width more.
+//          (one vector a block). The gate's query weights are q_heads * key_width * gate width more. The oracle reads the keys.
+//          PrepareSelect compiles, on CUDA, what the program does not bring along (an FP16 cache, the oracle): about a second
+//          once a process; Select refuses what was not prepared.
 //
 // Scores (all higher is better; ties go to the lower block):
 //   gate    z_i = gate_query . gate_key_i / sqrt(gate width), complete blocks only
@@ -75,7 +77,7 @@ struct Gate {
   float norm_eps = 1e-6f;
   const float* frequencies = nullptr;   // [width / 2] radians a position; null: no rotation
   float rope_scale = 1.0f;              // on cosines and sines (YaRN)
-  DType type = DType::kF32;             // kF32 or kBF16 on CPU, kBF16 on CUDA
+  DType type = DType::kF32;             // kF32 or kBF16 on CPU, the cache's on CUDA
   int64_t width = 0;
 };
 
@@ -92,6 +94,8 @@ struct SelectBatch {
   int64_t batch = 0;
 };
 
+// Whether the plan's device serves this selector, and what it needs to do so. Never in a step.
+absl::Status PrepareSelect(const AttentionPlan& plan, const Selector& selector, bool query_projected);
 // Fills blocks.ids and blocks.counts. Where all blocks are in, or more than the capacity, the count is kAllBlocks.
 absl::Status Select(const AttentionPlan& plan, const Selector& selector, const SelectBatch& batch,
                     const BlockIds& blocks, const Execution& execution);

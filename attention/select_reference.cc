@@ -51,6 +51,7 @@ void NormAndRotate(std::vector<Real>& x, const float* norm, const Gate& gate, in
 }
 
 float WeightAt(const Gate& gate, const void* weights, int64_t at) {
+  if (gate.type == DType::kF16) return ToFloat(static_cast<const fp16*>(weights)[at]);
   return gate.type == DType::kBF16 ? ToFloat(static_cast<const bf16*>(weights)[at])
                                    : static_cast<const float*>(weights)[at];
 }
@@ -217,16 +218,20 @@ LECTERN_INSTANTIATE(double)
 namespace {
 
 float At(const void* base, DType type, int64_t i) {
+  if (type == DType::kF16) return ToFloat(static_cast<const fp16*>(base)[i]);
   return type == DType::kBF16 ? ToFloat(static_cast<const bf16*>(base)[i]) : static_cast<const float*>(base)[i];
 }
 void Put(void* base, DType type, int64_t i, double value) {
   if (type == DType::kBF16) {
     static_cast<bf16*>(base)[i] = ToBf16(static_cast<float>(value));
+  } else if (type == DType::kF16) {
+    static_cast<fp16*>(base)[i] = ToFp16(static_cast<float>(value));
   } else {
     static_cast<float*>(base)[i] = static_cast<float>(value);
   }
 }
 float RoundTo(DType type, double value) {
+  if (type == DType::kF16) return ToFloat(ToFp16(static_cast<float>(value)));
   return type == DType::kBF16 ? ToFloat(ToBf16(static_cast<float>(value))) : static_cast<float>(value);
 }
 
@@ -423,7 +428,7 @@ void ReferenceAppend(const Problem& p, const AppendBatch& step, const AppendConf
         StoreValues(one, pages, position, value.data(), 1);
         continue;
       }
-      for (double& v : x) v = RoundTo(step.type == DType::kBF16 ? DType::kBF16 : step.k.type, v);
+      for (double& v : x) v = RoundTo(step.type == DType::kF32 ? step.k.type : step.type, v);
       const std::vector<double> plain = x;
       RotateHalf<double>(x, config.frequencies, config.rope_scale, position);
       if (is_q) {

@@ -13,9 +13,7 @@
 
 namespace lectern::attention {
 
-constexpr int kAppendWarps = 8;
-
-template <int kD>
+template <class Element, int kD>
 struct HeadVector {
   static constexpr int kE = kD / 64;  // columns of a lane in each half
   float low[kE], high[kE];
@@ -23,8 +21,7 @@ struct HeadVector {
   __device__ __forceinline__ void Load(const ptx::u16* from, int lane, bool add) {
 #pragma unroll
     for (int i = 0; i < kE; ++i) {
-      const float a = __uint_as_float(static_cast<ptx::u32>(from[lane * kE + i]) << 16);
-      const float b = __uint_as_float(static_cast<ptx::u32>(from[kD / 2 + lane * kE + i]) << 16);
+      const float a = Element::Widen(from[lane * kE + i]), b = Element::Widen(from[kD / 2 + lane * kE + i]);
       low[i] = add ? low[i] + a : a;
       high[i] = add ? high[i] + b : b;
     }
@@ -43,8 +40,8 @@ struct HeadVector {
   __device__ __forceinline__ void Round() {
 #pragma unroll
     for (int i = 0; i < kE; ++i) {
-      const ptx::u32 packed = ptx::Bf16::Pack(low[i], high[i]);
-      low[i] = ptx::Bf16::Low(packed), high[i] = ptx::Bf16::High(packed);
+      const ptx::u32 packed = Element::Pack(low[i], high[i]);
+      low[i] = Element::Low(packed), high[i] = Element::High(packed);
     }
   }
   __device__ __forceinline__ void Rotate(const float* frequencies, float scale, int position, int lane) {
@@ -61,7 +58,7 @@ struct HeadVector {
   __device__ __forceinline__ void Store(ptx::u16* to, int lane) const {
 #pragma unroll
     for (int i = 0; i < kE; ++i) {
-      const ptx::u32 packed = ptx::Bf16::Pack(low[i], high[i]);
+      const ptx::u32 packed = Element::Pack(low[i], high[i]);
       to[lane * kE + i] = static_cast<ptx::u16>(packed);
       to[kD / 2 + lane * kE + i] = static_cast<ptx::u16>(packed >> 16);
     }
@@ -96,9 +93,9 @@ __device__ __forceinline__ void CopyPage(const AppendParams& p, ptx::i64 to, ptx
   __syncthreads();
 }
 
-template <int kD>
+template <class Element, int kD>
 __global__ void __launch_bounds__(kAppendWarps * 32) AppendKernel(const __grid_constant__ AppendParams p) {
-  using Head = HeadVector<kD>;
+  using Head = HeadVector<Element, kD>;
   constexpr int kE = Head::kE;
   __shared__ float pooled[3 * kD];
   __shared__ float pieces[kAppendWarps * kD];
@@ -186,8 +183,8 @@ __global__ void __launch_bounds__(kAppendWarps * 32) AppendKernel(const __grid_c
     const ptx::u32 words[4] = {w.x, w.y, w.z, w.w};
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      sum[2 * c] += pooled[i] * ptx::Bf16::Low(words[c]);
-      sum[2 * c + 1] += pooled[i] * ptx::Bf16::High(words[c]);
+      sum[2 * c] += pooled[i] * Element::Low(words[c]);
+      sum[2 * c + 1] += pooled[i] * Element::High(words[c]);
     }
   }
 #pragma unroll

@@ -41,13 +41,14 @@ const char* WhyNoPlan(const LecternProblem& p, LecternPlan* plan) {
   }
   if (!(p.soft_cap >= 0) || !(p.scale >= 0)) return "scale and soft_cap must not be negative";
   if (p.form < 0 || p.form > 1) return "form must be 0 or 1";
+  if (p.kv_type < 0 || p.kv_type > 1) return "kv_type must be 0 (bf16) or 1 (fp16)";
   if (p.min_units < 0 || p.min_units > 1 << 20 || p.max_parts < 0) return "min_units must be in 0..1048576, max_parts not negative";
   CudaDevice device;
   if (const char* why = AskDevice(&device)) return why;
   plan->problem = {.device = device, .d = p.head_dim, .group = p.q_heads / p.kv_heads, .rows = 1LL * p.max_batch * p.kv_heads,
-                   .max_keys = p.max_keys, .soft_cap = p.soft_cap > 0, .form = p.form, .chunk_keys = p.fixed_chunk_keys};
+                   .max_keys = p.max_keys, .fp16 = p.kv_type == 1, .soft_cap = p.soft_cap > 0, .form = p.form, .chunk_keys = p.fixed_chunk_keys};
   if (const char* why = ChooseDecode(plan->problem, &plan->choice)) return why;
-  if (const char* why = Prepare(plan->choice, p.head_dim, &plan->problem.device)) return why;
+  if (const char* why = Prepare(plan->choice, plan->problem, &plan->problem.device)) return why;
   if (p.min_units > 0) plan->choice.min_units = p.min_units;
   if (p.max_parts > 0) plan->choice.max_parts = p.max_parts;
   return nullptr;
@@ -77,7 +78,7 @@ const char* WhyNoDescriptors(const void* base, long long page_stride, long long 
 }
 
 const char* WhyNoSelector(const LecternPlan& plan, const LecternSelector& s) {
-  if (s.kind < 0 || s.kind > 4) return "a selector's kind must be in 0..4";
+  if (s.kind < 0 || s.kind > 5) return "a selector's kind must be in 0..5";
   if (s.mode < 0 || s.mode > 2) return "a selector's mode must be in 0..2";
   if (const char* why = WhyNoSelect(plan.problem, static_cast<ScoreKind>(s.kind), s.block_tokens)) return why;
   for (const int n : {s.budget_blocks, s.min_blocks, s.first_blocks, s.last_blocks, s.dense_below}) {
@@ -88,6 +89,7 @@ const char* WhyNoSelector(const LecternPlan& plan, const LecternSelector& s) {
   if (static_cast<ScoreKind>(s.kind) == ScoreKind::kGateProject && Misaligned(s.gate_weights)) {
     return "the gate's projection needs weights at a multiple of 16 bytes";
   }
+  if (static_cast<ScoreKind>(s.kind) == ScoreKind::kOracle) return nullptr;
   return WhyNoDescriptors(s.descriptors, s.page_stride, s.head_stride, s.block_stride);
 }
 
@@ -125,10 +127,10 @@ void lectern_plan_free(LecternPlan* plan) { delete plan; }
 long long lectern_workspace_bytes(const LecternPlan* plan) { return plan->choice.workspace_bytes; }
 
 int lectern_explain(const LecternPlan* plan, char* text, int size) {
-  const DecodeEntry& e = *plan->choice.dense;
-  const std::string s = "decode_hd" + std::to_string(e.d) + "_bf16 grid " + std::to_string(plan->choice.grid) + " warps " +
+  const KernelId& e = plan->choice.dense;
+  const std::string s = "decode_hd" + std::to_string(e.d) + (e.fp16 ? "_f16 grid " : "_bf16 grid ") + std::to_string(plan->choice.grid) + " warps " +
                         std::to_string(e.warps) + " stages " + std::to_string(e.stages) + " shared " +
-                        std::to_string(e.fixed_bytes) + " min_units " +
+                        std::to_string(plan->choice.shared) + " min_units " +
                         std::to_string(plan->choice.min_units) + " max_parts " + std::to_string(plan->choice.max_parts) + " chunk_units " + std::to_string(plan->choice.chunk_units) +
                         " bytes_per_key " + std::to_string(4LL * plan->given.kv_heads * plan->given.head_dim);
   Copy(s, text, size);
@@ -147,7 +149,6 @@ int lectern_decode(const LecternPlan* plan, const LecternStep* s, const LecternB
   }
   if (blocks != nullptr) {
     if (const char* why = WhyNoLists(*blocks)) return Refuse(why);
-    if (plan->choice.sparse == nullptr) return Refuse("no compiled block-sparse CUDA kernel fits this plan");
     if (blocks->block_tokens < kUnitKeys || blocks->block_tokens % kUnitKeys != 0 || blocks->block_tokens >= 1 << 24) {
       return Refuse("block_tokens must be a multiple of 16 below 16777216");
     }
@@ -185,6 +186,12 @@ int lectern_decode(const LecternPlan* plan, const LecternStep* s, const LecternB
   return LaunchDecode(plan->choice, params, blocks != nullptr, plan->given.programmatic_launch != 0, stream);
 }
 
+int lectern_prepare_select(const LecternPlan* plan, int kind, int block_tokens) {
+  if (kind < 0 || kind > 5) return Refuse("a selector's kind must be in 0..5");
+  const char* why = PrepareSelect(plan->problem, static_cast<ScoreKind>(kind), block_tokens);
+  return why == nullptr ? 0 : Refuse(why);
+}
+
 int lectern_select(const LecternPlan* plan, const LecternStep* step, const LecternSelector* s, const LecternBlocks* blocks,
                    void* stream) {
   if (const char* why = WhyNoCall(*plan, *step, blocks->capacity)) return Refuse(why);
@@ -192,6 +199,9 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
   if (const char* why = WhyNoSelector(*plan, *s)) return Refuse(why);
   if (step->batch == 0) return 0;
   const ScoreKind kind = static_cast<ScoreKind>(s->kind);
+  if (kind == ScoreKind::kOracle) {
+    if (const char* why = WhyNoCache(*step)) return Refuse(why);
+  }
   const int max_blocks = static_cast<int>((plan->given.max_keys + s->block_tokens - 1) / s->block_tokens);
   SelectParams params{};
   params.q = s->q;
@@ -199,6 +209,7 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
   params.page_bytes = s->page_stride * 2;
   params.head_bytes = s->head_stride * 2;
   params.block_bytes = s->block_stride * 2;
+  const float scale = plan->given.scale != 0 ? plan->given.scale : 1 / std::sqrt(static_cast<float>(plan->given.head_dim));
   params.page_table = step->page_table;
   params.lengths = step->lengths;
   params.ids = blocks->ids;
@@ -209,6 +220,16 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
   params.norm_eps = s->norm_eps;
   params.rope_scale = s->rope_scale;
   params.score_scale = kind == ScoreKind::kQuest || kind == ScoreKind::kQuestHeads ? 1.0f : 1 / std::sqrt(static_cast<float>(plan->given.head_dim));
+  if (kind == ScoreKind::kOracle) {
+    params.descriptors = static_cast<const char*>(step->k);
+    params.page_bytes = step->k_page_stride * 2;
+    params.head_bytes = step->k_head_stride * 2;
+    params.score_scale = scale * 1.4426950408889634f;
+    if (plan->given.soft_cap > 0) {
+      params.cap_in = scale / plan->given.soft_cap;
+      params.cap_out = plan->given.soft_cap * 1.4426950408889634f;
+    }
+  }
   params.page_table_stride = static_cast<int>(step->page_table_stride);
   params.batch = step->batch;
   params.kv_heads = plan->given.kv_heads;
@@ -226,7 +247,7 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
   params.zero_placeholder = s->zero_placeholder;
   params.threshold = s->threshold;
   params.max_blocks = max_blocks;
-  return LaunchSelect(params, plan->given.head_dim, kind, plan->given.programmatic_launch != 0, stream);
+  return LaunchSelect(plan->problem, params, kind, plan->given.programmatic_launch != 0, stream);
 }
 
 int lectern_append(const LecternPlan* plan, const LecternStep* step, const LecternAppend* a, void* stream) {
@@ -276,7 +297,7 @@ int lectern_append(const LecternPlan* plan, const LecternStep* step, const Lecte
   params.batch = step->batch;
   params.kv_heads = plan->given.kv_heads;
   params.group = plan->problem.group;
-  return LaunchAppend(params, plan->given.head_dim, plan->given.programmatic_launch != 0, stream);
+  return LaunchAppend(plan->problem, params, plan->given.programmatic_launch != 0, stream);
 }
 
 const char* lectern_error(int error) { return error == LECTERN_REFUSED ? last_refusal : ErrorName(error); }

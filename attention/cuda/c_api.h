@@ -3,13 +3,14 @@
  *   LecternPlan* plan = lectern_plan(&problem, why, sizeof(why));          // null: `why` says which constraint
  *   lectern_decode(plan, &step, NULL, stream);                             // 0, or a cudaError_t
  *
- * Shapes:  as attention/batch.h; everything bf16; K and V [page, kv_head, 64, d], strides in elements, multiples
+ * Shapes:  as attention/batch.h; everything bf16, or fp16 with kv_type 1; K and V [page, kv_head, 64, d], strides in elements, multiples
  *          of 8; memory begins at multiples of 16 bytes.
  * Threads: a plan is immutable and of the device that was current when it was made, which must be current in its calls; they use
  *          the given stream and the step's workspace.
  * Errors:  0, a cudaError_t, or LECTERN_REFUSED where an argument is out of range or no kernel serves it; lectern_error names
  *          them, a refusal by its reason (of the calling thread's last one).
- * Cost:    a call is one launch. */
+ * Cost:    a call is one launch. fp16, a soft cap and the oracle are compiled at run time by libnvrtc, which must be there then: while
+ *          planning, and in lectern_prepare_select; about a second a kernel, once a process. */
 #ifndef ATTENTION_CUDA_C_API_H_
 #define ATTENTION_CUDA_C_API_H_
 
@@ -28,6 +29,7 @@ typedef struct {
   long long max_keys, fixed_chunk_keys;
   float scale, soft_cap; /* 0: head_dim^-1/2; 0: none */
   int programmatic_launch, form, min_units, max_parts; /* the last two: 0 is the plan's own choice */
+  int kv_type;                                         /* 0 bf16, 1 fp16 */
 } LecternProblem;
 
 typedef struct {
@@ -50,7 +52,8 @@ typedef struct {
 } LecternBlocks;
 
 typedef struct {
-  int kind; /* 0 gate, query projected; 1 gate, with projection; 2 ReSA; 3 Quest; 4 Quest, each query head choosing */
+  int kind; /* 0 gate, query projected; 1 gate, with projection; 2 ReSA; 3 Quest; 4 Quest, each query head choosing;
+             5 the oracle, over the step's K (no descriptors) */
   int mode; /* 0 tokens, 1 ratio, 2 threshold */
   int block_tokens, budget_blocks, ratio_per_mille, min_blocks, first_blocks, last_blocks, dense_below, count_forced;
   int zero_placeholder;
@@ -89,6 +92,8 @@ long long lectern_workspace_bytes(const LecternPlan* plan);
 int lectern_explain(const LecternPlan* plan, char* text, int size);
 int lectern_clear_workspace(const LecternPlan* plan, void* workspace, void* stream);
 int lectern_decode(const LecternPlan* plan, const LecternStep* step, const LecternBlocks* blocks, void* stream);
+/* What a selector needs before its first call; 0 or LECTERN_REFUSED. Never in a step. */
+int lectern_prepare_select(const LecternPlan* plan, int kind, int block_tokens);
 int lectern_select(const LecternPlan* plan, const LecternStep* step, const LecternSelector* selector,
                    const LecternBlocks* blocks, void* stream);
 /* Writes into the step's K and V. */

@@ -1,18 +1,20 @@
 // attention/cuda/decode.cuh: one new query per sequence against its paged keys, all of them or the listed blocks.
 //
 // Dataflow  A unit is 16 keys of one (sequence, KV head) row: contiguous in K and in V. Up to 32 rows each get CTAs of
-//           their own, in proportion; the units of more rows stand in one line, of which CTA c of C takes the range
-//           [c N / C, (c + 1) N / C); with fixed chunks a CTA takes whole chunks in turn. In a CTA, warp w takes every kWarps-th unit, through a ring of its own: no barrier stands between loads and
-//           products. At the end of a row the warps merge in shared memory; a row that several CTAs share goes through
-//           partial sums in L2, and the CTA that arrives last adds them up, in a fixed order.
+//           their own, in proportion, which take the row's units in turn: together they read on as one; the units of more rows
+//           stand in one line, of which CTA c of C takes the range [c N / C, (c + 1) N / C); with fixed chunks a CTA takes whole
+//           chunks in turn. In a CTA, warp w takes every kWarps-th unit, through a ring of its own: no barrier stands between
+//           loads and products. At the end of a row the warps merge in shared memory, one a query head; a row that several
+//           CTAs share goes through partial sums in L2, and of each head the warp that arrives last adds them up, in a fixed order.
 // Products  S^T[16 keys, 8 rows] = K Q^T and O^T[16 d, 8 rows] += V^T P^T, as m16n8k16 with keys (or d) on the side of 16
 //           and the query heads of the group on the side of 8: a group of 8 wastes nothing, 7 an eighth.
 // Shapes    q, out [batch, q_head, D]; k, v: 16 x D blocks of two-byte elements at (page, head, slot / 16).
 // Bytes     4 * keys * kv_heads * D. Partials: 2 * C * group * D floats at most, 1 MiB at 132 CTAs, 8 x 128: L2.
 // In flight kWarps rings of kStages units of 64 * D bytes: up to 192 KiB an SM at D = 128, three stages.
 //           (Little's law asks for 24 KiB: 3.1 TB/s x 1 us / 132.)
-// Latency   What counts below 10 MB. Lengths, counts, ids and page table come in one round trip where they are small; the
-//           code is kept short: a warp alone issues an instruction every four or five cycles.
+// Latency   What counts below 10 MB. Lengths, counts, ids and page table come in one round trip where they are small; queries
+//           are fetched while the first keys are on their way; the code is kept short: a warp alone issues an instruction every
+//           four or five cycles.
 // Swizzle   16-byte chunk c of key t lies at chunk c ^ (t % 8): ldmatrix reads eight keys at eight banks.
 #pragma once
 
@@ -32,8 +34,8 @@ struct DecodeShape {
   static constexpr int kMergeStride = kD + 4;            // floats; the pad spreads a fragment over all banks
   static constexpr int kSumsBytes = kWarps * kRows * kMergeStride * 4;
   static constexpr int kStateBytes = kWarps * kRows * 8;
-  static constexpr int kFixedBytes = kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (2 * kWarps + 4) * 4;
-  static constexpr int SharedBytes(int rows) { return kFixedBytes + (rows + 1) * 4; }
+  static_assert(DecodeSharedBytes(kD, kRowTiles, kStages, kWarps, 0) ==
+                kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (2 * kWarps + 4) * 4 + 4);
 };
 
 template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
@@ -57,7 +59,8 @@ struct DecodeCta {
   ptx::u64 policy;
 
   static constexpr int kMeeting = 32;  // units a CTA reads in the time that parts take to meet
-  int one_row = -1;   // all of this CTA's units are of this row, and counted from its start; -1: not so
+  int one_row = -1;   // all of this CTA's units are of this row: the first_unit-th, and every unit_step-th after it; -1: not so
+  int first_unit = 0, unit_step = 1;
   // The units this warp has yet to load: lane i knows the i-th of the present 32.
   int range_begin, range_end, mine, issued, issue_slot;
   const char* lane_k;
@@ -93,21 +96,20 @@ struct DecodeCta {
   // Copies ids and page table to shared memory where they are small.
   __device__ __forceinline__ void Stage(int rows) {
     const int num_ids = kSparse ? rows * p.capacity : 0, num = num_ids + p.batch * p.page_table_stride;
-    if (num * 4 > Shape::kSumsBytes) return;
-    int* staged = reinterpret_cast<int*>(merge);
     constexpr int kEach = 4;
-#pragma unroll 1
-    for (int base = threadIdx.x; base < num; base += kEach * Shape::kThreads) {
-      int v[kEach];
+    static_assert(kEach * Shape::kThreads * 4 <= Shape::kSumsBytes);
+    if (num > kEach * Shape::kThreads) return;  // a second round would cost what it saves
+    int* staged = reinterpret_cast<int*>(merge);
+    int v[kEach];
 #pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        const int at = base + i * Shape::kThreads;
-        v[i] = at < num_ids ? p.ids[at] : at < num ? p.page_table[at - num_ids] : 0;
-      }
+    for (int i = 0; i < kEach; ++i) {
+      const int at = threadIdx.x + i * Shape::kThreads;
+      v[i] = at < num_ids ? p.ids[at] : at < num ? p.page_table[at - num_ids] : 0;
+    }
 #pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        if (base + i * Shape::kThreads < num) staged[base + i * Shape::kThreads] = v[i];
-      }
+    for (int i = 0; i < kEach; ++i) {
+      const int at = threadIdx.x + i * Shape::kThreads;
+      if (at < num) staged[at] = v[i];
     }
     ids = staged;
     pages = staged + num_ids;
@@ -118,26 +120,36 @@ struct DecodeCta {
     return static_cast<int>(__fdividef(static_cast<float>(n) + 0.5f, static_cast<float>(d)));
   }
 
+  // Up to 32 parts meet at once; more meet in groups first, which pays only for long rows.
+  __device__ __forceinline__ int PartsOf(int units, int most) const {
+    return min(min(most, units < 2048 * 128 / kD ? 32 : p.max_parts), Quotient(units + p.min_units - 1, p.min_units));
+  }
+
   // Few rows: each gets CTAs of its own, in proportion to its units. Lane r knows row r.
   struct Share {
-    int row, begin, end, parts, first_cta;
+    int row, units, parts, first_cta;
   };
   __device__ __forceinline__ Share FewRows(int rows) {
     const int n = lane < rows ? UnitsOf(lane) : 0;
     Stage(rows);
+    Share share;
+    const int first = __shfl_sync(~0u, n, 0);
+    if (first > 0 && __all_sync(~0u, lane >= rows || n == first)) {  // no need to add up and to search
+      share.parts = PartsOf(first, Quotient(gridDim.x, rows));
+      const int row = Quotient(blockIdx.x, share.parts);
+      share.row = row < rows ? row : 32;
+      share.first_cta = row * share.parts;
+      share.units = first;
+      __syncthreads();
+      return share;
+    }
     int total = n;
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
     // 1 + floor(n * spare / total) adds up to the grid at most; the factor below 1 keeps rounding on the safe side.
     const float spare = static_cast<float>(static_cast<int>(gridDim.x) - rows) * 0.99999f;
     int parts = n == 0 ? 0 : 1 + static_cast<int>(__fdividef(static_cast<float>(n) * spare, static_cast<float>(total)));
-    // Up to 32 parts meet at once; more meet in groups first, which pays only for long rows.
-    parts = min(min(parts, n < 2048 * 128 / kD ? 32 : p.max_parts), Quotient(n + p.min_units - 1, p.min_units));
-    int each = 0;
-    if (parts > 0) {
-      each = Quotient(n + parts - 1, parts);
-      parts = Quotient(n + each - 1, each);
-    }
+    parts = PartsOf(n, parts);
     int end = parts;
 #pragma unroll
     for (int step = 1; step < 32; step *= 2) {
@@ -146,14 +158,11 @@ struct DecodeCta {
     }
     const unsigned empty = __ballot_sync(~0u, lane < rows && n == 0);
     if (blockIdx.x < 32 && (empty >> blockIdx.x & 1) != 0) ZeroRow(blockIdx.x);
-    Share share;
     share.row = __popc(__ballot_sync(~0u, end <= static_cast<int>(blockIdx.x)));
     if (share.row >= 32) return share;
     share.parts = __shfl_sync(~0u, parts, share.row);
     share.first_cta = __shfl_sync(~0u, end, share.row) - share.parts;
-    each = __shfl_sync(~0u, each, share.row);
-    share.begin = (static_cast<int>(blockIdx.x) - share.first_cta) * each;
-    share.end = min(__shfl_sync(~0u, n, share.row), share.begin + each);
+    share.units = __shfl_sync(~0u, n, share.row);
     __syncthreads();
     return share;
   }
@@ -215,7 +224,7 @@ struct DecodeCta {
     lane_v = p.v;
     if (unit < range_end) {
       const int row = one_row >= 0 ? one_row : RowOf(unit), b = SequenceOf(row), head = row - b * p.kv_heads;
-      int at = one_row >= 0 ? unit : unit - prefix[row];
+      int at = one_row >= 0 ? first_unit + unit * unit_step : unit - prefix[row];
       if (kSparse) {
         const int count = p.counts[row];
         if (count >= 0) {
@@ -306,12 +315,7 @@ struct DecodeCta {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         x[i] = s[tile][0][i] + s[tile][1][i];
-        if (kSoftCap) {
-          const float e = ptx::Exp2(2.8853900817779268f * x[i] * p.cap_in);  // e^(2x): tanh x = 1 - 2 / (e^(2x) + 1)
-          x[i] = p.cap_out * (1.0f - 2.0f / (e + 1.0f));
-        } else {
-          x[i] *= p.scale_log2;
-        }
+        x[i] = kSoftCap ? SoftCapped(x[i], p.cap_in, p.cap_out) : x[i] * p.scale_log2;
         if (lane / 4 + i / 2 * 8 >= valid) x[i] = ptx::kNegInf;
       }
       softmax[tile].Step(x, keep);
@@ -400,82 +404,66 @@ struct DecodeCta {
     }
   }
 
-  // The end of a row's segment; a row of several parts is finished by whoever comes last. Part i of the row lies in slot
-  // first_slot + i * slot_step, less one from the second part on where `tail_first`.
+  // The end of a row's segment. A query head of several parts is finished by the warp that comes last with it. Part i of the row
+  // lies in slot first_slot + i * slot_step, less one from the second part on where `tail_first`.
   __device__ __forceinline__ void FinishSegment(int row, int parts, int slot, int first_slot, int slot_step, bool tail_first) {
     __syncthreads();  // the last of the staged ids has been read
     Publish();
     __syncthreads();
+    // Many parts of one row meet in groups first: one warp alone would read them for longer than a second meeting takes.
+    constexpr int kGroup = 8;
+    const bool groups = one_row >= 0 && parts > 4 * kGroup;
+    const int group_first = first_slot + (slot - first_slot) / kGroup * kGroup;
 #pragma unroll 1
     for (int head = warp; head < p.group; head += kWarps) {
       Columns total{};
       float top = ptx::kNegInf, sum = 0.0f;
-      const float* sums = merge + head * Shape::kMergeStride + lane * kColumns;
+      const float* warps = merge + head * Shape::kMergeStride + lane * kColumns;
       AddParts<kWarps>(
-          kWarps, [&](int w) { return *reinterpret_cast<const Columns*>(sums + w * Shape::kRows * Shape::kMergeStride); },
+          kWarps, [&](int w) { return *reinterpret_cast<const Columns*>(warps + w * Shape::kRows * Shape::kMergeStride); },
           [&](int w) { return stats[w * Shape::kRows + head]; }, &total, &top, &sum);
-      if (parts == 1) {
-        Store(row, head, total, top, sum);
-      } else {
-        const ptx::i64 at = static_cast<ptx::i64>(slot) * p.group + head;
-        *reinterpret_cast<Columns*>(p.part_out + at * kD + lane * kColumns) = total;
-        if (lane == 0) reinterpret_cast<float2*>(p.part_stats)[at] = make_float2(top, sum);
-      }
-    }
-    if (parts == 1) {
-      __syncthreads();
-      return;
-    }
-    // Many parts of one row meet in groups first: one CTA alone would read them for longer than a second meeting takes.
-    constexpr int kGroup = 8;
-    bool tree = one_row >= 0 && parts > 4 * kGroup;
-    const int group_first = first_slot + (slot - first_slot) / kGroup * kGroup;
-    int count = tree ? min(kGroup, first_slot + parts - group_first) : parts;
-    int first = tree ? group_first : first_slot, step = slot_step;
-    ptx::u32* counter = p.counters + (tree ? p.batch * p.kv_heads + group_first : row);
+      float* sums = p.part_out + head * kD + lane * kColumns;
+      float2* states = reinterpret_cast<float2*>(p.part_stats) + head;
+      bool tree = groups, whole = parts == 1;
+      int to = slot, count = tree ? min(kGroup, first_slot + parts - group_first) : parts, first = tree ? group_first : first_slot, step = slot_step;
+      int counter = tree ? p.batch * p.kv_heads + group_first : row;
 #pragma unroll 1
-    for (;;) {
-      __syncthreads();
-      int* last = totals + kWarps;
-      if (threadIdx.x == 0) {
-        *last = ptx::AddAcqRel(counter, 1u) == count - 1u;
-        if (*last != 0) *counter = 0;
-      }
-      __syncthreads();
-      if (*last == 0) return;
-      const int to = gridDim.x + group_first;  // the slots of a line's tails are free here
-#pragma unroll 1
-      for (int head = warp; head < p.group; head += kWarps) {
-        Columns total{};
-        float top = ptx::kNegInf, sum = 0.0f;
+      while (!whole) {
+        *reinterpret_cast<Columns*>(sums + static_cast<ptx::u32>(to * p.group * kD)) = total;
+        if (lane == 0) states[to * p.group] = make_float2(top, sum);
+        __syncwarp();
+        ptx::u32 before = 0;
+        if (lane == 0) {
+          ptx::u32* at = p.counters + counter * p.group + head;
+          before = ptx::AddAcqRel(at, 1u);
+          if (before == count - 1u) *at = 0;
+        }
+        if (__shfl_sync(~0u, before, 0) != count - 1u) break;
         const auto slot_of = [&](int i) { return first + i * step - (tail_first && i > 0 ? 1 : 0); };
-        float* sums = p.part_out + head * kD + lane * kColumns;
-        float2* states = reinterpret_cast<float2*>(p.part_stats) + head;
         const auto fetch = [&](int i) { return ptx::LoadL2(reinterpret_cast<const Columns*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); };
         const auto state = [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); };
+        total = Columns{};
+        top = ptx::kNegInf, sum = 0.0f;
 #ifdef __CUDACC_RTC__  // half the code of a rare case: the kernel must compile within a second
         AddParts<16>(count, fetch, state, &total, &top, &sum);
 #else
-        if (count <= 16) {
+        if (kRowTiles > 1 || count <= 16) {  // two tiles leave no registers for more
           AddParts<16>(count, fetch, state, &total, &top, &sum);
         } else {
           AddParts<32>(count, fetch, state, &total, &top, &sum);
         }
 #endif
-        if (!tree) {
-          Store(row, head, total, top, sum);
-        } else {
-          *reinterpret_cast<Columns*>(sums + static_cast<ptx::u32>(to * p.group * kD)) = total;
-          if (lane == 0) states[to * p.group] = make_float2(top, sum);
-        }
+        whole = !tree;
+        tree = false;
+        to = gridDim.x + group_first;  // the slots of a line's tails are free here
+        count = (parts + kGroup - 1) / kGroup;
+        first = gridDim.x + first_slot;
+        step = kGroup;
+        counter = row;
       }
-      if (!tree) return;
-      tree = false;
-      count = (parts + kGroup - 1) / kGroup;
-      first = gridDim.x + first_slot;
-      step = kGroup;
-      counter = p.counters + row;
+      if (whole) Store(row, head, total, top, sum);
     }
+    __syncthreads();
   }
 
   // The units [begin, end): of one row, counted from its start, or of the line, where they may cross rows.
@@ -485,10 +473,12 @@ struct DecodeCta {
     issued = issue_slot = 0;
     mine = end - begin > warp ? (end - begin - warp + kWarps - 1) / kWarps : 0;
     int row = one_row >= 0 ? one_row : RowOf(begin), stop = one_row >= 0 ? end : min(end, prefix[row + 1]), at = begin, slot = 0;
-    StartRow(row);
+    bool starts = true;  // its queries are fetched while the first keys are on their way
 #pragma unroll 1
     for (int done = -kStages;;) {
       if (done >= 0) {
+        if (starts) StartRow(row);
+        starts = false;
         if (done >= mine || begin + warp + done * kWarps >= stop) {
           int parts = share.parts, slot_of_part = blockIdx.x, first = share.first_cta, step = 1;
           if (one_row < 0) {
@@ -515,7 +505,7 @@ struct DecodeCta {
             ++row;
           } while (prefix[row + 1] <= at);
           stop = min(end, prefix[row + 1]);
-          StartRow(row);
+          starts = true;
           continue;
         }
         ptx::CpAsyncWait<kStages - 1>();
@@ -543,8 +533,10 @@ struct DecodeCta {
       share = FewRows(rows);
       if (share.row >= 32) return;
       one_row = share.row;
-      begin = share.begin;
-      end = share.end;
+      first_unit = item - share.first_cta;
+      unit_step = share.parts;
+      begin = 0;
+      end = (share.units - first_unit + share.parts - 1) / share.parts;
       items = item + 1;
     } else {
       int longest;

@@ -19,7 +19,7 @@ struct DecodeParams {
   const int* counts;
   float* part_out;    // [slot, group, D]
   float* part_stats;  // [slot, group, 2]: peak, sum
-  unsigned* counters; // [row, then CTA], zero between launches
+  unsigned* counters; // [row, then CTA; query head of the group], zero between launches
   int page_table_stride, batch, kv_heads, group;
   int capacity, block_units;
   unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units
@@ -29,6 +29,13 @@ struct DecodeParams {
   float scale_log2;   // scores to units of log2
   float cap_in, cap_out;  // soft cap: score = cap_out * tanh(score * cap_in), in units of log2
 };
+
+// Shared memory of a CTA: rings, the warps' sums and states, units of each ring, totals, and where each row begins.
+constexpr long long DecodeSharedBytes(int d, int row_tiles, int stages, int warps, long long rows) {
+  const int heads = 8 * row_tiles;
+  return warps * stages * 2 * kUnitKeys * d * 2 + warps * heads * (d + 4) * 4 + warps * heads * 8 + warps * stages * 4 + (2 * warps + 4) * 4 +
+         (rows + 1) * 4;
+}
 
 inline unsigned DivideMagic(int d) { return d <= 1 ? 0u : static_cast<unsigned>((0x100000000ull + d - 1) / d); }
 

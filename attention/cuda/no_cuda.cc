@@ -11,6 +11,7 @@ absl::Status NoCuda() {
 absl::StatusOr<AttentionPlan> PlanCuda(const Problem&, const Variant&, const Device&) { return NoCuda(); }
 std::string Explain(const AttentionPlan&) { return "no CUDA kernels in this build"; }
 absl::Status Decode(const AttentionPlan&, const DecodeBatch&, const BlockIds*, const Execution&) { return NoCuda(); }
+absl::Status PrepareSelect(const AttentionPlan&, const Selector&, bool) { return NoCuda(); }
 absl::Status Select(const AttentionPlan&, const Selector&, const SelectBatch&, const BlockIds&, const Execution&) {
   return NoCuda();
 }

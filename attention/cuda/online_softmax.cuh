@@ -40,6 +40,12 @@ struct OnlineSoftmax {
   }
 };
 
+// cap * tanh(x * scale / cap) in units of log2, with cap_in = scale / cap and cap_out = cap * log2(e).
+__device__ __forceinline__ float SoftCapped(float x, float cap_in, float cap_out) {
+  const float e = ptx::Exp2(2.8853900817779268f * x * cap_in);  // e^(2x): tanh x = 1 - 2 / (e^(2x) + 1)
+  return cap_out * (1.0f - 2.0f / (e + 1.0f));
+}
+
 // The weight of a part whose peak is `peak` in a whole whose peak is `top`.
 __device__ __forceinline__ float PartWeight(float peak, float top) {
   return peak == ptx::kNegInf ? 0.0f : ptx::Exp2(peak - top);

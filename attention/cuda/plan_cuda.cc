@@ -18,7 +18,7 @@ DecodeProblem ToProblem(const AttentionPlan& plan) {
                      .shared_bytes = static_cast<int>(plan.cuda.shared_limit), .selectors = plan.cuda.selectors},
           .d = Narrow(p.key_width), .group = Narrow(plan.group()),
           .rows = p.max_batch * p.k_heads, .max_keys = p.max_keys,
-          .soft_cap = plan.variant.soft_cap > 0, .form = plan.cuda.form == CudaForm::kSm80 ? 1 : 0,
+          .fp16 = p.kv_type == DType::kF16, .soft_cap = plan.variant.soft_cap > 0, .form = plan.cuda.form == CudaForm::kSm80 ? 1 : 0,
           .chunk_keys = plan.cuda.fixed_chunk_keys};
 }
 
@@ -37,10 +37,16 @@ absl::Status CheckStep(const AttentionPlan& plan, int64_t batch, int64_t page_ta
                          ", page_table_stride ", page_table_stride, ", capacity ", capacity, ")");
 }
 
-absl::Status CheckView(const char* name, const KvView& view, int64_t heads, int64_t width) {
-  if (view.layout != BlockLayout::kRows || view.type != DType::kBF16) {
-    return NotSupported("the CUDA kernels need ", name, " in rows of BF16");
-  }
+// Cache, queries, projections, descriptors and gate weights have one type, the plan's.
+absl::Status CheckType(const AttentionPlan& plan, const char* what, DType type) {
+  if (type == plan.problem.kv_type) return absl::OkStatus();
+  return NotSupported("this CUDA plan takes ", what, " in ", DTypeName(plan.problem.kv_type), ", not ", DTypeName(type));
+}
+
+absl::Status CheckView(const AttentionPlan& plan, const char* name, const KvView& view) {
+  const int64_t heads = plan.problem.k_heads, width = plan.problem.key_width;
+  if (view.layout != BlockLayout::kRows) return NotSupported("the CUDA kernels need ", name, " in rows");
+  RETURN_IF_ERROR(CheckType(plan, name, view.type));
   if (Misaligned(view.base)) return InvalidArgument(name, " must have memory that begins at a multiple of 16 bytes");
   if (view.heads != heads || view.width != width || view.slot_stride != width || view.page_stride % 8 != 0 ||
       view.head_stride % 8 != 0) {
@@ -50,8 +56,9 @@ absl::Status CheckView(const char* name, const KvView& view, int64_t heads, int6
   return absl::OkStatus();
 }
 
-absl::Status CheckDescriptors(const DescriptorView& view, int64_t width, int64_t block_tokens) {
-  if (view.type != DType::kBF16) return NotSupported("the CUDA kernels need descriptors in BF16");
+absl::Status CheckDescriptors(const AttentionPlan& plan, const DescriptorView& view, int64_t block_tokens) {
+  const int64_t width = plan.problem.key_width;
+  RETURN_IF_ERROR(CheckType(plan, "descriptors", view.type));
   if (view.width != width) return InvalidArgument("descriptors must have width ", width, ", got ", view.width);
   if (Misaligned(view.base) || view.page_stride % 8 != 0 || view.head_stride % 8 != 0 || view.block_stride % 8 != 0) {
     return InvalidArgument("descriptors must have memory that begins at a multiple of 16 bytes, strides a multiple of 8 elements");
@@ -64,7 +71,9 @@ absl::Status CheckDescriptors(const DescriptorView& view, int64_t width, int64_t
 
 absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant, const Device& device) {
   if (p.layout != BlockLayout::kRows) return NotSupported("the CUDA kernels need K and V blocks in rows");
-  if (p.kv_type != DType::kBF16) return NotSupported("the CUDA kernels store K and V as BF16, not ", DTypeName(p.kv_type));
+  if (p.kv_type != DType::kBF16 && p.kv_type != DType::kF16) {
+    return NotSupported("the CUDA kernels store K and V as BF16 or F16, not ", DTypeName(p.kv_type));
+  }
   if (p.k_heads != p.v_heads) {
     return NotSupported("the CUDA kernels need as many K heads as V heads, got ", p.k_heads, " and ", p.v_heads);
   }
@@ -90,16 +99,16 @@ absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant,
   }
   DecodeChoice choice;
   const char* why = ChooseDecode(ToProblem(plan), &choice);
-  if (why == nullptr) why = Prepare(choice, static_cast<int>(p.key_width), &on);
+  if (why == nullptr) why = Prepare(choice, ToProblem(plan), &on);
   if (why != nullptr) {
     return NotSupported(why, " (head width ", p.key_width, ", ", plan.group(), " query heads a KV head, ",
                         p.max_batch * p.k_heads, " rows)");
   }
   plan.cuda.selectors = on.selectors;
-  plan.cuda.num_threads = choice.dense->warps * 32;
-  plan.cuda.stages = choice.dense->stages;
+  plan.cuda.num_threads = choice.dense.warps * 32;
+  plan.cuda.stages = choice.dense.stages;
   plan.cuda.rows = p.max_batch * p.k_heads;
-  plan.cuda.shared_bytes = choice.shared_dense;
+  plan.cuda.shared_bytes = choice.shared;
   plan.workspace_bytes = choice.workspace_bytes;
   return plan;
 }
@@ -107,7 +116,7 @@ absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant,
 std::string Explain(const AttentionPlan& plan) {
   const CudaSchedule& c = plan.cuda;
   return internal::Concat("kernel decode_", c.form == CudaForm::kSm80 ? "ptx80" : "sm90", "_hd", plan.problem.key_width,
-                          "_bf16, grid ", c.num_blocks, " x ", c.num_threads, " threads, ", c.stages,
+                          plan.problem.kv_type == DType::kF16 ? "_f16" : "_bf16", plan.variant.soft_cap > 0 ? "_capped" : "", ", grid ", c.num_blocks, " x ", c.num_threads, " threads, ", c.stages,
                           " stages of 16 keys a warp, ", c.shared_bytes, " bytes shared, split ",
                           c.fixed_chunk_keys > 0 ? internal::Concat("every ", c.fixed_chunk_keys, " keys") : "stream-K",
                           ", workspace ", plan.workspace_bytes, " bytes, ", plan.PredictedBytes(1, 0), " bytes a key");
@@ -115,9 +124,9 @@ std::string Explain(const AttentionPlan& plan) {
 
 absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds* blocks, const Execution& execution) {
   const Problem& p = plan.problem;
-  RETURN_IF_ERROR(CheckView("K", step.k, p.k_heads, p.key_width));
-  RETURN_IF_ERROR(CheckView("V", step.v, p.v_heads, p.value_width));
-  if (step.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(step.type));
+  RETURN_IF_ERROR(CheckView(plan, "K", step.k));
+  RETURN_IF_ERROR(CheckView(plan, "V", step.v));
+  RETURN_IF_ERROR(CheckType(plan, "queries", step.type));
   if (static_cast<int64_t>(execution.workspace.size()) < plan.workspace_bytes) {
     return InvalidArgument("the workspace must have ", plan.workspace_bytes, " bytes, got ", execution.workspace.size());
   }
@@ -131,7 +140,6 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
   }
   DecodeChoice choice;
   if (const char* why = ChooseDecode(ToProblem(plan), &choice)) return NotSupported(why);
-  if (blocks != nullptr && choice.sparse == nullptr) return NotSupported("no compiled block-sparse CUDA kernel fits this plan");
   const float log2e = 1.4426950408889634f;
   DecodeParams params{.q = step.q, .out = step.out, .lse = step.lse, .k = reinterpret_cast<const char*>(step.k.base),
                       .v = reinterpret_cast<const char*>(step.v.base), .k_page_bytes = step.k.page_stride * 2,
@@ -157,23 +165,42 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
                   "decode");
 }
 
+namespace {
+
+ScoreKind KindOf(const Selector& s, bool query_projected) {
+  switch (s.kind) {
+    case SelectorKind::kGate: return query_projected ? ScoreKind::kGateQuery : ScoreKind::kGateProject;
+    case SelectorKind::kQuest: return s.per_head ? ScoreKind::kQuestHeads : ScoreKind::kQuest;
+    case SelectorKind::kResa: return ScoreKind::kResa;
+    case SelectorKind::kOracle: return ScoreKind::kOracle;
+  }
+  return ScoreKind::kGateQuery;
+}
+
+}  // namespace
+
+absl::Status PrepareSelect(const AttentionPlan& plan, const Selector& s, bool query_projected) {
+  const char* why = cuda::PrepareSelect(ToProblem(plan), KindOf(s, query_projected), s.block_tokens);
+  return why == nullptr ? absl::OkStatus() : NotSupported(why);
+}
+
 absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBatch& batch, const BlockIds& blocks,
                     const Execution& execution) {
   const Problem& p = plan.problem;
-  if (s.kind == SelectorKind::kOracle) {
-    return NotSupported("the CUDA kernels have no oracle selector: it reads the keys, and the closed list of kernels is full");
+  RETURN_IF_ERROR(CheckType(plan, "queries", batch.type));
+  const ScoreKind kind = KindOf(s, batch.query_projected);
+  if (kind == ScoreKind::kOracle) {
+    RETURN_IF_ERROR(CheckView(plan, "K", batch.k));
+  } else {
+    RETURN_IF_ERROR(CheckDescriptors(plan, batch.descriptors, s.block_tokens));
   }
-  if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take BF16 queries, not ", DTypeName(batch.type));
-  RETURN_IF_ERROR(CheckDescriptors(batch.descriptors, p.key_width, s.block_tokens));
-  ScoreKind kind = s.kind == SelectorKind::kResa ? ScoreKind::kResa : s.per_head ? ScoreKind::kQuestHeads : ScoreKind::kQuest;
   SelectParams params{};
   params.score_scale = s.kind == SelectorKind::kQuest ? 1.0f : 1 / std::sqrt(static_cast<float>(p.key_width));
   if (s.kind == SelectorKind::kGate) {
-    kind = batch.query_projected ? ScoreKind::kGateQuery : ScoreKind::kGateProject;
     if (batch.gate == nullptr || batch.gate->width != p.key_width) {
       return NotSupported("the CUDA gate needs the width of a head, ", p.key_width);
     }
-    if (!batch.query_projected && batch.gate->type != DType::kBF16) return NotSupported("the CUDA gate needs weights in BF16");
+    if (!batch.query_projected) RETURN_IF_ERROR(CheckType(plan, "gate weights", batch.gate->type));
     params.gate_weights = batch.gate->query_weights;
     params.gate_norm = batch.gate->query_norm;
     params.frequencies = batch.gate->frequencies;
@@ -194,6 +221,17 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
   params.page_bytes = batch.descriptors.page_stride * 2;
   params.head_bytes = batch.descriptors.head_stride * 2;
   params.block_bytes = batch.descriptors.block_stride * 2;
+  if (kind == ScoreKind::kOracle) {
+    const float log2e = 1.4426950408889634f;
+    params.descriptors = reinterpret_cast<const char*>(batch.k.base);
+    params.page_bytes = batch.k.page_stride * 2;
+    params.head_bytes = batch.k.head_stride * 2;
+    params.score_scale = plan.variant.scale * log2e;
+    if (plan.variant.soft_cap > 0) {
+      params.cap_in = plan.variant.scale / plan.variant.soft_cap;
+      params.cap_out = plan.variant.soft_cap * log2e;
+    }
+  }
   params.page_table = batch.page_table;
   params.lengths = batch.lengths;
   params.ids = blocks.ids;
@@ -215,21 +253,21 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
   params.zero_placeholder = s.gate_zero_placeholder;
   params.threshold = s.threshold;
   params.max_blocks = static_cast<int>(max_blocks);
-  return FromCuda(LaunchSelect(params, static_cast<int>(p.key_width), kind, plan.cuda.programmatic_launch, execution.stream),
+  return FromCuda(LaunchSelect(ToProblem(plan), params, kind, plan.cuda.programmatic_launch, execution.stream),
                   "select");
 }
 
 absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config, const Execution& execution) {
   const Problem& p = plan.problem;
-  RETURN_IF_ERROR(CheckView("K", batch.k, p.k_heads, p.key_width));
-  RETURN_IF_ERROR(CheckView("V", batch.v, p.v_heads, p.value_width));
-  if (batch.type != DType::kBF16) return NotSupported("the CUDA kernels take a BF16 projection, not ", DTypeName(batch.type));
+  RETURN_IF_ERROR(CheckView(plan, "K", batch.k));
+  RETURN_IF_ERROR(CheckView(plan, "V", batch.v));
+  RETURN_IF_ERROR(CheckType(plan, "a projection", batch.type));
   if (config.min_max_block_tokens < 0 || config.gate_block_tokens < 0) {
     return InvalidArgument("block tokens must not be negative, got ", config.min_max_block_tokens, " and ", config.gate_block_tokens);
   }
   AppendParams params{};
   if (config.min_max_block_tokens > 0) {
-    RETURN_IF_ERROR(CheckDescriptors(batch.min_max, p.key_width, config.min_max_block_tokens));
+    RETURN_IF_ERROR(CheckDescriptors(plan, batch.min_max, config.min_max_block_tokens));
     params.min_max = reinterpret_cast<char*>(batch.min_max.base);
     params.min_max_page_bytes = batch.min_max.page_stride * 2;
     params.min_max_head_bytes = batch.min_max.head_stride * 2;
@@ -237,9 +275,9 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
     params.min_max_block_tokens = static_cast<int>(config.min_max_block_tokens);
   }
   if (config.gate_block_tokens > 0) {
-    RETURN_IF_ERROR(CheckDescriptors(batch.gate_keys, p.key_width, config.gate_block_tokens));
-    if (batch.gate == nullptr || batch.pool == nullptr || Misaligned(batch.gate->key_weights) || batch.gate->type != DType::kBF16 || batch.gate->width != p.key_width) {
-      return InvalidArgument("gate keys need a pool and a BF16 gate of width ", p.key_width);
+    RETURN_IF_ERROR(CheckDescriptors(plan, batch.gate_keys, config.gate_block_tokens));
+    if (batch.gate == nullptr || batch.pool == nullptr || Misaligned(batch.gate->key_weights) || batch.gate->type != p.kv_type || batch.gate->width != p.key_width) {
+      return InvalidArgument("gate keys need a pool and a gate in ", DTypeName(p.kv_type), " of width ", p.key_width);
     }
     params.gate_keys = reinterpret_cast<char*>(batch.gate_keys.base);
     params.gate_page_bytes = batch.gate_keys.page_stride * 2;
@@ -281,7 +319,7 @@ absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const A
   params.batch = static_cast<int>(batch.batch);
   params.kv_heads = static_cast<int>(p.k_heads);
   params.group = static_cast<int>(plan.group());
-  return FromCuda(LaunchAppend(params, static_cast<int>(p.key_width), plan.cuda.programmatic_launch, execution.stream), "append");
+  return FromCuda(LaunchAppend(ToProblem(plan), params, plan.cuda.programmatic_launch, execution.stream), "append");
 }
 
 absl::Status ClearWorkspace(const AttentionPlan& plan, const Execution& execution) {

@@ -5,7 +5,8 @@
 // Shapes:  as attention/attention.h.
 // Threads: as attention/attention.h.
 // Errors:  kUnimplemented for every call where the build has no CUDA kernels.
-// Cost:    planning asks the device what it has and prepares the kernels it may launch; a call is one launch.
+// Cost:    planning asks the device what it has and prepares the kernels it may launch, about a second for each that is not
+//          in the closed list (kernels.h); a call is one launch.
 #pragma once
 
 #include "attention/attention.h"
@@ -16,6 +17,7 @@ absl::StatusOr<AttentionPlan> PlanCuda(const Problem& problem, const Variant& va
 std::string Explain(const AttentionPlan& plan);
 absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds* blocks,
                     const Execution& execution);
+absl::Status PrepareSelect(const AttentionPlan& plan, const Selector& selector, bool query_projected);
 absl::Status Select(const AttentionPlan& plan, const Selector& selector, const SelectBatch& batch,
                     const BlockIds& blocks, const Execution& execution);
 absl::Status Append(const AttentionPlan& plan, const AppendBatch& batch, const AppendConfig& config,

@@ -49,6 +49,7 @@ struct Bf16 {
   }
   __device__ static __forceinline__ float Low(u32 x) { return __uint_as_float(x << 16); }
   __device__ static __forceinline__ float High(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+  __device__ static __forceinline__ float Widen(u16 x) { return __uint_as_float(static_cast<u32>(x) << 16); }
 };
 struct Fp16 {
   __device__ static __forceinline__ void Mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -62,6 +63,13 @@ struct Fp16 {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
     return r;
   }
+  __device__ static __forceinline__ float Widen(u16 x) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x));
+    return f;
+  }
+  __device__ static __forceinline__ float Low(u32 x) { return Widen(static_cast<u16>(x)); }
+  __device__ static __forceinline__ float High(u32 x) { return Widen(static_cast<u16>(x >> 16)); }
 };
 
 __device__ __forceinline__ float Exp2(float x) {

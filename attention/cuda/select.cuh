@@ -35,8 +35,6 @@ __device__ __forceinline__ void Rotation(int position, float frequency, float sc
   *s *= scale;
 }
 
-constexpr int kDigits = 2048;
-
 // The choice among `keys` by one CTA.
 template <int kWarps>
 struct Chooser {
@@ -309,14 +307,6 @@ struct Chooser {
   }
 };
 
-template <int kD, ScoreKind kKind, int kCtas, int kWarps>
-struct SelectShape {
-  static constexpr int kPieces = kKind == ScoreKind::kGateProject ? (kCtas + kWarps) * kD : 0;  // floats
-  static constexpr int SharedBytes(int max_blocks) {
-    return (kDigits + 64 + kD + kPieces + max_blocks + (kKind == ScoreKind::kQuestHeads ? (max_blocks + 31) / 32 : 0)) * 4;
-  }
-};
-
 // Sums each of n values over kLanes lanes: afterwards lane `part` of a row holds value part / (kLanes / n) in v[0].
 template <int kLanes, int n>
 __device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
@@ -339,8 +329,11 @@ __device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
   }
 }
 
+template <ScoreKind kKind, int kD, int kCtas, int kWarps>
+inline constexpr int kSelectPieces = SelectPieces(kKind, kD, kCtas, kWarps);
+
 // W = D: the gate's width is the head's, as its rotation demands.
-template <int kD, ScoreKind kKind, int kCtas, int kWarps>
+template <class Element, int kD, ScoreKind kKind, int kCtas, int kWarps>
 __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constant__ SelectParams p) {
   constexpr bool kPerHead = kKind == ScoreKind::kQuestHeads, kQuest = kPerHead || kKind == ScoreKind::kQuest;
   constexpr bool kPairs = kKind == ScoreKind::kResa || kQuest;
@@ -357,7 +350,7 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
   int* scratch = hist + kDigits;
   float2* rotation = reinterpret_cast<float2*>(scratch + 64);  // [D / 2]: cosine, sine
   float* pieces = reinterpret_cast<float*>(rotation + kD / 2);
-  unsigned* keys = reinterpret_cast<unsigned*>(pieces + SelectShape<kD, kKind, kCtas, kWarps>::kPieces);
+  unsigned* keys = reinterpret_cast<unsigned*>(pieces + kSelectPieces<kKind, kD, kCtas, kWarps>);
   unsigned* marks = keys + p.max_blocks;  // kPerHead, of rank 0
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % kLanes;
@@ -416,7 +409,7 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
   const auto unpack = [](const uint4& from, float (&to)[8]) {
     const ptx::u32 words[4] = {from.x, from.y, from.z, from.w};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) to[2 * i] = ptx::Bf16::Low(words[i]), to[2 * i + 1] = ptx::Bf16::High(words[i]);
+    for (int i = 0; i < 4; ++i) to[2 * i] = Element::Low(words[i]), to[2 * i + 1] = Element::High(words[i]);
   };
 
   float query[kHeads][8];
@@ -478,7 +471,7 @@ __global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constan
       for (int j = 0; j < kRowsAhead; ++j) {
         float y[8];
         unpack(w[j], y);
-        const float input = __uint_as_float(static_cast<ptx::u32>(x[j]) << 16);
+        const float input = Element::Widen(x[j]);
 #pragma unroll
         for (int c = 0; c < 8; ++c) sum[c] += input * y[c];
       }

@@ -3,11 +3,35 @@
 
 namespace lectern::attention {
 
-enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest, kQuestHeads };
+enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest, kQuestHeads, kOracle };
+
+constexpr int kDigits = 2048;       // bins of the choice
+constexpr int kSelectScratch = 64;  // words beside them
+
+// Floats of the gate's projection that meet in a CTA.
+constexpr int SelectPieces(ScoreKind kind, int d, int ctas, int warps) {
+  return kind == ScoreKind::kGateProject ? (ctas + warps) * d : 0;
+}
+constexpr long long SelectSharedBytes(ScoreKind kind, int d, int ctas, int warps, long long max_blocks) {
+  return (kDigits + kSelectScratch + d + SelectPieces(kind, d, ctas, warps) + max_blocks +
+          (kind == ScoreKind::kQuestHeads ? (max_blocks + 31) / 32 : 0)) * 4;
+}
+
+// The oracle: a cluster a row. A warp takes whole items: a page, or a block where that is longer.
+constexpr int kOracleCtas = 8, kOracleWarps = 8, kOracleHeads = 16;
+constexpr long long OracleItemBlocks(long long block_tokens) { return block_tokens >= 64 ? 1 : 64 / block_tokens; }
+constexpr long long OracleBlocksACta(long long max_blocks, long long block_tokens) {
+  const long long item = OracleItemBlocks(block_tokens), items = (max_blocks + item - 1) / item;
+  return (items + kOracleCtas * kOracleWarps - 1) / (kOracleCtas * kOracleWarps) * kOracleWarps * item;
+}
+constexpr long long OracleSharedBytes(long long max_blocks, long long block_tokens, int group) {
+  return (kDigits + kSelectScratch + (kOracleCtas + kOracleWarps) * kOracleHeads * 2 + kOracleHeads + group * OracleBlocksACta(max_blocks, block_tokens) +
+          max_blocks) * 4;
+}
 
 struct SelectParams {
   const void* q;            // kGateQuery [batch, kv_head, W]; otherwise [batch, q_head, D]
-  const char* descriptors;  // a row of W (gate) or 2 D elements a block
+  const char* descriptors;  // a row of W (gate) or 2 D elements a block; oracle: the keys
   long long page_bytes, head_bytes, block_bytes;
   const int* page_table;
   const int* lengths;
@@ -26,7 +50,11 @@ struct SelectParams {
   int max_blocks;            // keys that fit the shared memory
   unsigned heads_magic, page_magic;  // ptx::Divide by kv_heads; page of a block = block * block_units / page_magic's number
   int block_units, in_page_mask;     // the smaller of block and page in the terms of the other; blocks of a page less one
+  int oracle_blocks;         // of a CTA
+  float cap_in, cap_out;     // oracle: as DecodeParams
 };
+
+constexpr int kAppendWarps = 8;
 
 struct AppendParams {
   const void* qkv;

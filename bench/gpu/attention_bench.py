@@ -27,6 +27,7 @@ def parse():
     p.add_argument("--repeats", type=int, default=50)
     p.add_argument("--limit-s", type=float, default=420)
     p.add_argument("--commit", default="")
+    p.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16"], help="of the dense and sparse steps")
     p.add_argument("--no-floor", action="store_true", help="without the read floor, whose search takes most of a short run")
     return p.parse_args()
 
@@ -43,6 +44,7 @@ import lectern_attention as LA  # noqa: E402
 LIB = LA.Library(os.path.abspath(A.lib))
 SINK = H.Sink("attention_bench:" + A.step, A.out)
 T0 = time.time()
+DTYPE = getattr(torch, A.dtype)
 if A.commit:
     SINK.emit(kind="commit", commit=A.commit)
 
@@ -86,7 +88,7 @@ class Ours:
 
     def __init__(self, s, name="lectern", **k):
         self.s, self.name = s, name
-        self.plan = LIB.plan(q_heads=s.Hq, kv_heads=s.Hk, head_dim=s.d, max_batch=s.B, max_keys=s.L, **k)
+        self.plan = LIB.plan(q_heads=s.Hq, kv_heads=s.Hk, head_dim=s.d, max_batch=s.B, max_keys=s.L, dtype=s.dtype, **k)
         self.table = torch.arange(s.B * s.L // 64, dtype=torch.int32, device="cuda").view(s.B, -1)
         self.lengths = torch.full((s.B,), s.L, dtype=torch.int32, device="cuda")
         self.out = torch.empty_like(s.q[0])
@@ -190,7 +192,7 @@ def dense():
                 kv = 4 * B * Hk * L * d
                 if kv > 18e9 or out_of_time():
                     continue
-                s = P.Sets(B, Hq, Hk, d, L, H.n_sets(kv, 38e9, kv))
+                s = P.Sets(B, Hq, Hk, d, L, H.n_sets(kv, 38e9, kv), dtype=DTYPE)
                 fl = floor_us(kv)
                 if fl:
                     SINK.emit(kind="floor", shape=sh, batch=B, len=L, us=fl[0], gbs=kv / fl[0] / 1e3)
@@ -200,7 +202,7 @@ def dense():
                     def go():
                         r = P.check_and_time(SINK, make(), s, repeats=A.repeats)
                         us = r.get("us")
-                        SINK.emit(kind="dense", peer=name, shape=sh, batch=B, len=L, mb=kv / 1e6, gbs=kv / us / 1e3 if us else None,
+                        SINK.emit(kind="dense", peer=name, shape=sh, batch=B, len=L, dtype=A.dtype, mb=kv / 1e6, gbs=kv / us / 1e3 if us else None,
                                   floor_share=fl[0] / us if us and fl else None, **r)
                     H.guarded(SINK, name, go, shape=sh, batch=B, len=L)
                 del s
@@ -244,11 +246,12 @@ def selector():
                 norm = torch.ones(d, device="cuda")
                 for pdl in (True, False):
                     plan = LIB.plan(q_heads=Hq, kv_heads=Hk, head_dim=d, max_batch=B, max_keys=L, programmatic=pdl)
-                    for kind in ("gate", "gate_project", "gate_threshold", "resa", "quest", "quest_heads"):
-                        project, pairs = kind == "gate_project", kind in ("resa", "quest", "quest_heads")
-                        if pairs and not pdl:
+                    for kind in ("gate", "gate_project", "gate_threshold", "resa", "quest", "quest_heads", "oracle"):
+                        project, oracle = kind == "gate_project", kind == "oracle"
+                        pairs = kind in ("resa", "quest", "quest_heads")
+                        if (pairs or oracle) and not pdl:
                             continue
-                        row = (2 if pairs else 1) * d * 2
+                        row = (block if oracle else 2 if pairs else 1) * d * 2
                         by = B * Hk * nb * row + (Hk * (Hq // Hk) * d * d * 2 if project else 0)
                         sets = min(40, max(2, -(-H.L2_COLD_BYTES // by)))
                         if pairs:
@@ -256,6 +259,11 @@ def selector():
                             for _ in range(sets):
                                 x, y = torch.randn(B * L // 64, Hk, 1, d, device="cuda"), torch.randn(B * L // 64, Hk, 1, d, device="cuda")
                                 data.append((torch.randn(B, Hq, d, device="cuda").bfloat16(), torch.cat([torch.minimum(x, y), torch.maximum(x, y)], -1).bfloat16(), None))
+                        elif oracle:
+                            plan.prepare_select(kind, block)
+                            data = [(torch.randn(B, Hq, d, device="cuda").bfloat16(), torch.randn(B * L // 64, Hk, 64, d, device="cuda", dtype=torch.bfloat16), None)
+                                    for _ in range(min(sets, max(1, int(8e9 / by))))]
+                            sets = len(data)
                         else:
                             data, _ = gate_set(B, Hq, Hk, d, L, block, sets, project)
                         mode = dict(mode="threshold", threshold=2e-3 * 8192 / L) if kind == "gate_threshold" else dict(mode="ratio", ratio_per_mille=100)
@@ -266,7 +274,7 @@ def selector():
                         def call(i):
                             q, kg, w = data[i]
                             plan.select(real, q, kg, table, lengths, ids, counts, block, gate_weights=w, gate_norm=norm if project else None,
-                                        frequencies=freq if project else None, first_blocks=0 if pairs else 1, **mode)
+                                        frequencies=freq if project else None, first_blocks=0 if pairs or oracle else 1, **mode)
 
                         def go():
                             call(0)
@@ -301,7 +309,7 @@ def sparse():
                 kv = 4 * B * Hk * L * d
                 if out_of_time() or kv > 18e9:
                     continue
-                s = P.Sets(B, Hq, Hk, d, L, H.n_sets(kv * 0.1, 36e9, kv))
+                s = P.Sets(B, Hq, Hk, d, L, H.n_sets(kv * 0.1, 36e9, kv), dtype=DTYPE)
                 best = None
                 for name, make in P.dense_peers(s, A.peers.split(",")):
                     r = H.guarded(SINK, name, lambda: P.check_and_time(SINK, make(), s, repeats=20), batch=B, len=L)
@@ -334,7 +342,7 @@ def sparse():
                                     return
                                 t = H.time_graph([lambda i=i: f(i) for i in range(s.n)], repeats=A.repeats)
                                 hot = H.time_graph([lambda: f(0)], repeats=A.repeats)["us"]
-                                SINK.emit(kind="sparse", peer=name, shape=sh, batch=B, len=L, block=block, sparsity=sp, keep=keep, mb=by / 1e6, err=err,
+                                SINK.emit(kind="sparse", peer=name, shape=sh, batch=B, len=L, dtype=A.dtype, block=block, sparsity=sp, keep=keep, mb=by / 1e6, err=err,
                                           gbs=by / t["us"] / 1e3, floor_share=fl[0] / t["us"] if fl else None, speedup=best[0] / t["us"] if best else None, hot_us=hot, **t)
                             H.guarded(SINK, name, go, batch=B, len=L)
                 del s

@@ -2,7 +2,7 @@
 
     lib = Library("liblectern_attention_c.so")
     plan = lib.plan(q_heads=32, kv_heads=8, head_dim=128, max_batch=1, max_keys=131072)
-    plan.decode(q, k_pages, v_pages, table, lengths, out)                    # q, out [batch, q_head, d] bf16
+    plan.decode(q, k_pages, v_pages, table, lengths, out)                    # q, out [batch, q_head, d] of the plan's dtype
     plan.decode(q, k_pages, v_pages, table, lengths, out, blocks=(ids, counts, 64))
 """
 import ctypes as C
@@ -12,7 +12,7 @@ import torch
 class Problem(C.Structure):
     _fields_ = [("q_heads", C.c_int), ("kv_heads", C.c_int), ("head_dim", C.c_int), ("max_batch", C.c_int), ("max_keys", C.c_longlong),
                 ("fixed_chunk_keys", C.c_longlong), ("scale", C.c_float), ("soft_cap", C.c_float), ("programmatic_launch", C.c_int),
-                ("form", C.c_int), ("min_units", C.c_int), ("max_parts", C.c_int)]
+                ("form", C.c_int), ("min_units", C.c_int), ("max_parts", C.c_int), ("kv_type", C.c_int)]
 
 
 class Step(C.Structure):
@@ -45,7 +45,8 @@ class Append(C.Structure):
                 ("commit", C.c_void_p), ("copy_from", C.c_void_p)]
 
 
-KINDS = {"gate": 0, "gate_project": 1, "resa": 2, "quest": 3, "quest_heads": 4}
+KINDS = {"gate": 0, "gate_project": 1, "resa": 2, "quest": 3, "quest_heads": 4, "oracle": 5}
+KV_TYPES = {torch.bfloat16: 0, torch.float16: 1}
 MODES = {"tokens": 0, "ratio": 1, "threshold": 2}
 
 
@@ -65,6 +66,7 @@ class Library:
         self.c.lectern_clear_workspace.argtypes = [C.c_void_p, C.c_void_p, C.c_void_p]
         self.c.lectern_decode.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Blocks), C.c_void_p]
         self.c.lectern_append.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Append), C.c_void_p]
+        self.c.lectern_prepare_select.argtypes = [C.c_void_p, C.c_int, C.c_int]
         self.c.lectern_select.argtypes = [C.c_void_p, C.POINTER(Step), C.POINTER(Selector), C.POINTER(Blocks), C.c_void_p]
 
     def check(self, error):
@@ -76,10 +78,10 @@ class Library:
 
 
 class Plan:
-    def __init__(self, lib, q_heads, kv_heads, head_dim, max_batch, max_keys, programmatic=True, **k):
+    def __init__(self, lib, q_heads, kv_heads, head_dim, max_batch, max_keys, programmatic=True, dtype=torch.bfloat16, **k):
         why = C.create_string_buffer(256)
         p = Problem(q_heads=q_heads, kv_heads=kv_heads, head_dim=head_dim, max_batch=max_batch, max_keys=max_keys,
-                    programmatic_launch=int(programmatic), **k)
+                    programmatic_launch=int(programmatic), kv_type=KV_TYPES[dtype], **k)
         self.lib, self.handle = lib, lib.c.lectern_plan(C.byref(p), why, 256)
         if not self.handle:
             raise RuntimeError(why.value.decode())
@@ -110,10 +112,14 @@ class Plan:
         self.lib.check(self.lib.c.lectern_decode(self.handle, C.byref(s), b, stream()))
         return out
 
+    def prepare_select(self, kind, block_tokens):
+        """Before the first select() of fp16, or of the oracle: compiles its kernels."""
+        self.lib.check(self.lib.c.lectern_prepare_select(self.handle, KINDS[kind], block_tokens))
+
     def select(self, kind, q, descriptors, table, lengths, ids, counts, block_tokens, mode="tokens", budget_blocks=0, ratio_per_mille=100,
                min_blocks=0, first_blocks=1, last_blocks=1, dense_below=0, count_forced=1, zero_placeholder=0, threshold=0.0,
                gate_weights=None, gate_norm=None, frequencies=None, norm_eps=1e-6, rope_scale=1.0):
-        """descriptors [page, kv_head, block in page, d or 2 d], any strides."""
+        """descriptors [page, kv_head, block in page, d or 2 d], any strides; the oracle's are the keys [page, kv_head, 64, d]."""
         at = lambda t: t.data_ptr() if t is not None else None
         sel = Selector(kind=KINDS[kind], mode=MODES[mode], block_tokens=block_tokens, budget_blocks=budget_blocks, ratio_per_mille=ratio_per_mille,
                        min_blocks=min_blocks, first_blocks=first_blocks, last_blocks=last_blocks, dense_below=dense_below, count_forced=count_forced,
@@ -121,7 +127,8 @@ class Plan:
                        page_stride=descriptors.stride(0), head_stride=descriptors.stride(1), block_stride=descriptors.stride(2),
                        gate_weights=at(gate_weights), gate_norm=at(gate_norm), frequencies=at(frequencies), norm_eps=norm_eps, rope_scale=rope_scale)
         b = Blocks(ids=ids.data_ptr(), counts=counts.data_ptr(), capacity=ids.shape[-1], block_tokens=block_tokens)
-        self.lib.check(self.lib.c.lectern_select(self.handle, C.byref(self._step(table, lengths)), C.byref(sel), C.byref(b), stream()))
+        keys = descriptors if kind == "oracle" else None
+        self.lib.check(self.lib.c.lectern_select(self.handle, C.byref(self._step(table, lengths, k=keys, v=keys)), C.byref(sel), C.byref(b), stream()))
 
     def append(self, qkv, q, k, v, table, lengths, gate_q=None, bias=None, q_norm=None, k_norm=None, frequencies=None, norm_eps=1e-6, rope_scale=1.0,
                min_max=None, min_max_block=0, gate_keys=None, gate_block=0, gate_weights=None, gate_norm=None, gate_frequencies=None, pool=None,

@@ -2,8 +2,8 @@
 
 namespace lectern::attention::cuda {
 
-extern const DecodeEntry kDecodeD64[] = {
-    Entry<ptx::Bf16, 64, 1, 4, 8, false, false>(0), Entry<ptx::Bf16, 64, 1, 4, 8, true, false>(0),
+extern const CompiledKernel kDecodeD64[] = {
+    DecodeRow<ptx::Bf16, 64, 1, 4, 8, false>(false), DecodeRow<ptx::Bf16, 64, 1, 4, 8, true>(false),
 };
 
 }  // namespace lectern::attention::cuda

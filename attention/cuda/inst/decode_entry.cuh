@@ -1,16 +1,15 @@
-// One row of the table of decode kernels.
+// Rows of the closed list: decode kernels.
 #pragma once
 
 #include "attention/cuda/decode.cuh"
-#include "attention/cuda/launch.h"
+#include "attention/cuda/kernels.h"
 
 namespace lectern::attention::cuda {
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
-DecodeEntry Entry(int form) {
-  return {kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, form,
-          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap>),
-          DecodeShape<kD, kRowTiles, kStages, kWarps>::SharedBytes(0)};
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse>
+CompiledKernel DecodeRow(bool ptx80) {
+  return {{.family = KernelFamily::kDecode, .d = kD, .warps = kWarps, .row_tiles = kRowTiles, .stages = kStages, .sparse = kSparse, .ptx80 = ptx80},
+          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, false>)};
 }
 
 }  // namespace lectern::attention::cuda

@@ -2,11 +2,15 @@
 
 namespace lectern::attention::cuda {
 
-const void* SelectD128(SelectForm form, ScoreKind kind, int* shared, int max_blocks) {
-  if (kind == ScoreKind::kQuestHeads) return SelectHeadsOf<128>(shared, max_blocks);
-  if (form.ctas == kShortRows.ctas) return SelectKernelOf<128, kShortRows.ctas, kShortRows.warps>(kind, shared, max_blocks);
-  if (form.ctas == kLongRows.ctas) return SelectKernelOf<128, kLongRows.ctas, kLongRows.warps>(kind, shared, max_blocks);
-  return SelectKernelOf<128, kManyRows.ctas, kManyRows.warps>(kind, shared, max_blocks);
-}
+// The forms of launch.h, and a CTA a head where each head chooses.
+extern const CompiledKernel kSelectD128[] = {
+    SelectRow<128, ScoreKind::kGateQuery, 4, 8>(), SelectRow<128, ScoreKind::kGateProject, 4, 8>(),
+    SelectRow<128, ScoreKind::kResa, 4, 8>(), SelectRow<128, ScoreKind::kQuest, 4, 8>(),
+    SelectRow<128, ScoreKind::kGateQuery, 8, 16>(), SelectRow<128, ScoreKind::kGateProject, 8, 16>(),
+    SelectRow<128, ScoreKind::kResa, 8, 16>(), SelectRow<128, ScoreKind::kQuest, 8, 16>(),
+    SelectRow<128, ScoreKind::kGateQuery, 2, 16>(), SelectRow<128, ScoreKind::kGateProject, 2, 16>(),
+    SelectRow<128, ScoreKind::kResa, 2, 16>(), SelectRow<128, ScoreKind::kQuest, 2, 16>(),
+    SelectRow<128, ScoreKind::kQuestHeads, 8, 16>(),
+};
 
 }  // namespace lectern::attention::cuda

@@ -2,10 +2,13 @@
 
 namespace lectern::attention::cuda {
 
-const void* SelectD64(SelectForm form, ScoreKind kind, int* shared, int max_blocks) {
-  if (kind == ScoreKind::kQuestHeads) return SelectHeadsOf<64>(shared, max_blocks);
-  if (form.ctas == kShortRows.ctas) return SelectKernelOf<64, kShortRows.ctas, kShortRows.warps>(kind, shared, max_blocks);
-  return SelectKernelOf<64, kManyRows.ctas, kManyRows.warps>(kind, shared, max_blocks);
-}
+// The forms of launch.h, and a CTA a head where each head chooses.
+extern const CompiledKernel kSelectD64[] = {
+    SelectRow<64, ScoreKind::kGateQuery, 4, 8>(), SelectRow<64, ScoreKind::kGateProject, 4, 8>(),
+    SelectRow<64, ScoreKind::kResa, 4, 8>(), SelectRow<64, ScoreKind::kQuest, 4, 8>(),
+    SelectRow<64, ScoreKind::kGateQuery, 2, 16>(), SelectRow<64, ScoreKind::kGateProject, 2, 16>(),
+    SelectRow<64, ScoreKind::kResa, 2, 16>(), SelectRow<64, ScoreKind::kQuest, 2, 16>(),
+    SelectRow<64, ScoreKind::kQuestHeads, 8, 16>(),
+};
 
 }  // namespace lectern::attention::cuda

@@ -11,6 +11,7 @@ constexpr int64_t kBlock = 16, kGateBlock = 32, kPages = 7, kStride = 3, kGroup 
 
 // Two sequences over one pool of pages with pairs and gate keys, on the device and on the host.
 struct Appending {
+  DType type;
   int64_t d, heads = (kGroup + 2) * kKvHeads;
   Problem problem;
   AttentionPlan plan;
@@ -23,11 +24,11 @@ struct Appending {
   DeviceArray<int32_t> dtable, dlengths, dcopy_from;
   Gate host_gate, device_gate;
 
-  explicit Appending(int64_t width) : d(width) {
+  explicit Appending(int64_t width, DType storage = DType::kBF16) : type(storage), d(width) {
     Rng rng(31 + d);
     const auto bits = [&](int64_t n, double scale) {
       std::vector<uint16_t> x(n);
-      for (uint16_t& e : x) e = ToBf16(static_cast<float>(scale * rng.Normal())).bits;
+      for (uint16_t& e : x) e = Narrow(type, scale * rng.Normal());
       return x;
     };
     const auto floats = [&](int64_t n) {
@@ -36,7 +37,7 @@ struct Appending {
       return x;
     };
     problem = {.q_heads = kGroup * kKvHeads, .k_heads = kKvHeads, .v_heads = kKvHeads, .key_width = d, .value_width = d,
-               .kv_type = DType::kBF16, .layout = BlockLayout::kRows, .max_keys = kStride * 64, .max_batch = 2};
+               .kv_type = type, .layout = BlockLayout::kRows, .max_keys = kStride * 64, .max_batch = 2};
     plan = *Plan(problem, {}, {.kind = DeviceKind::kCuda});
     bias = bits(heads * d, 0.5), weights = bits(kKvHeads * 3 * d * d, 0.05);
     q_norm = floats(d), k_norm = floats(d), gate_norm = floats(d);
@@ -47,16 +48,16 @@ struct Appending {
     dbias.Upload(bias), dweights.Upload(weights), dq.Upload(q);
     dq_norm.Upload(q_norm), dk_norm.Upload(k_norm), dgate_norm.Upload(gate_norm), dfrequencies.Upload(frequencies), dpool.Upload(pool);
     for (int i = 0; i < 4; ++i) dmemory[i].Upload(memory[i]);
-    host_gate = {.key_weights = weights.data(), .key_norm = gate_norm.data(), .frequencies = frequencies.data(), .type = DType::kBF16, .width = d};
-    device_gate = {.key_weights = dweights.get(), .key_norm = dgate_norm.get(), .frequencies = dfrequencies.get(), .type = DType::kBF16, .width = d};
+    host_gate = {.key_weights = weights.data(), .key_norm = gate_norm.data(), .frequencies = frequencies.data(), .type = type, .width = d};
+    device_gate = {.key_weights = dweights.get(), .key_norm = dgate_norm.get(), .frequencies = dfrequencies.get(), .type = type, .width = d};
     table = {4, 1, 5, 2, 0, 3};
   }
 
   KvView Rows(uint16_t* base) const {
-    return {reinterpret_cast<std::byte*>(base), DType::kBF16, kKvHeads, d, kKvHeads * 64 * d, 64 * d, d, BlockLayout::kRows};
+    return {reinterpret_cast<std::byte*>(base), type, kKvHeads, d, kKvHeads * 64 * d, 64 * d, d, BlockLayout::kRows};
   }
   DescriptorView Descriptors(uint16_t* base, int64_t blocks, int64_t row) const {
-    return {reinterpret_cast<std::byte*>(base), DType::kBF16, d, kKvHeads * blocks * row, blocks * row, row};
+    return {reinterpret_cast<std::byte*>(base), type, d, kKvHeads * blocks * row, blocks * row, row};
   }
   AppendConfig Config(bool device) const {
     return {.q_norm = device ? dq_norm.get() : q_norm.data(), .k_norm = device ? dk_norm.get() : k_norm.data(),
@@ -65,7 +66,7 @@ struct Appending {
   AppendBatch Step(bool device, int64_t batch) {
     const auto at = [&](int i) { return device ? dmemory[i].get() : memory[i].data(); };
     AppendBatch step{.qkv = device ? dqkv.get() : qkv.data(), .bias = device ? dbias.get() : bias.data(), .q = device ? dq.get() : q.data(),
-                     .type = DType::kBF16, .k = Rows(at(0)), .v = Rows(at(1)), .min_max = Descriptors(at(2), 64 / kBlock, 2 * d),
+                     .type = type, .k = Rows(at(0)), .v = Rows(at(1)), .min_max = Descriptors(at(2), 64 / kBlock, 2 * d),
                      .gate_keys = Descriptors(at(3), 64 / kGateBlock, d), .gate = device ? &device_gate : &host_gate,
                      .pool = device ? dpool.get() : pool.data(), .page_table = device ? dtable.get() : table.data(),
                      .page_table_stride = kStride, .lengths = device ? dlengths.get() : lengths.data(), .batch = batch};
@@ -75,7 +76,7 @@ struct Appending {
   // One more token of `batch` sequences; false: through the C ABI.
   void Append(Rng& rng, int64_t batch, std::vector<int32_t> lens, bool through_cpp) {
     qkv.resize(2 * heads * d);
-    for (uint16_t& e : qkv) e = ToBf16(static_cast<float>(rng.Normal())).bits;
+    for (uint16_t& e : qkv) e = Narrow(type, rng.Normal());
     lengths = std::move(lens);
     dqkv.Upload(qkv), dlengths.Upload(lengths), dtable.Upload(table), dcopy_from.Upload(copy_from);
     if (through_cpp) {
@@ -87,7 +88,7 @@ struct Appending {
     ReferenceAppend(problem, Step(false, batch), Config(false));
   }
   void ThroughC(int batch) {
-    const LecternProblem p{.q_heads = kGroup * kKvHeads, .kv_heads = kKvHeads, .head_dim = static_cast<int>(d), .max_batch = 2, .max_keys = kStride * 64};
+    const LecternProblem p{.q_heads = kGroup * kKvHeads, .kv_heads = kKvHeads, .head_dim = static_cast<int>(d), .max_batch = 2, .max_keys = kStride * 64, .kv_type = type == DType::kF16 ? 1 : 0};
     LecternPlan* c = lectern_plan(&p, nullptr, 0);
     ASSERT_NE(c, nullptr);
     const AppendBatch s = Step(true, batch);
@@ -122,18 +123,18 @@ struct Appending {
     for (int m = 0; m < 4; ++m) {
       const std::vector<uint16_t> got = dmemory[m].Download();
       for (size_t i = 0; i < got.size(); ++i) {
-        const float x = ToFloat(bf16{got[i]}), want = ToFloat(bf16{memory[m][i]});
-        ASSERT_NEAR(x, want, tolerance[m] * (1 + std::abs(want))) << names[m] << " " << i;
+        const float x = Widen(type, got[i]), want = Widen(type, memory[m][i]);
+        ASSERT_NEAR(x, want, tolerance[m] * (1 + std::abs(want)) / (type == DType::kF16 ? 8 : 1)) << names[m] << " " << i;
       }
     }
   }
 };
 
 TEST(CudaAppend, AForkCopiesTheSharedPageAndNeverWritesIntoIt) {
-  for (const int64_t d : {64, 128}) {
+  for (const int64_t d : {64, 128, -128}) {  // the last in fp16
     for (const int32_t shared : {1, 63, 64, 65, 102}) {
       SCOPED_TRACE(::testing::Message() << "d " << d << " shared " << shared);
-      Appending a(d);
+      Appending a(std::abs(d), d < 0 ? DType::kF16 : DType::kBF16);
       Rng rng(5);
       for (int32_t t = 1; t <= shared; ++t) a.Append(rng, 1, {t, 0}, true);
       if (::testing::Test::HasFatalFailure()) return;
@@ -142,7 +143,7 @@ TEST(CudaAppend, AForkCopiesTheSharedPageAndNeverWritesIntoIt) {
       const bool partial = shared % 64 != 0;
       for (int32_t i = 0; i < last + (partial ? 0 : 1); ++i) a.table[kStride + i] = a.table[i];
       if (partial) a.table[last] = 6, a.copy_from = {page, page};
-      const int64_t own = kKvHeads * 3 * d;
+      const int64_t own = kKvHeads * 3 * a.d;
       std::copy_n(a.pool.begin(), own, a.pool.begin() + own);
       std::vector<float> pools = a.dpool.Download();
       std::copy_n(pools.begin(), own, pools.begin() + own);
@@ -163,8 +164,9 @@ TEST(CudaAppend, AForkCopiesTheSharedPageAndNeverWritesIntoIt) {
 }
 
 TEST(CudaAppend, TheCAbiDoesTheSame) {
-  for (const int64_t d : {64, 128}) {
-    Appending a(d), b(d);
+  for (const int64_t d : {64, 128, -64}) {  // the last in fp16
+    const DType type = d < 0 ? DType::kF16 : DType::kBF16;
+    Appending a(std::abs(d), type), b(std::abs(d), type);
     Rng rng(6), same(6);
     for (int32_t t = 1; t <= 70; ++t) {
       a.Append(rng, 2, {t, std::max(1, t - 3)}, true);

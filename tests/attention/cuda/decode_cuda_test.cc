@@ -12,7 +12,8 @@ namespace {
 
 TEST(NaiveKernel, EqualsTheReference) {
   for (const Shape& shape : {Shape{4, 2, 64, {1, 77, 300}}, Shape{7, 1, 128, {65}, 16}, Shape{3, 2, 64, {200, 129}, 64},
-                             Shape{2, 2, 128, {100}, 0, 0, CudaForm::kSm90, 5.0f}}) {
+                             Shape{2, 2, 128, {100}, 0, 0, CudaForm::kSm90, 5.0f},
+                             Shape{4, 2, 64, {130, 9}, 64, 0, CudaForm::kSm90, 0, 0, DType::kF16}}) {
     const CudaCase c(shape, 11);
     DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
     NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
@@ -27,35 +28,36 @@ TEST(NaiveKernel, EqualsTheReference) {
 }
 
 // A pairwise cover: every pair of values of two factors meets in some case.
-std::vector<std::array<int, 6>> PairwiseCover(const std::array<int, 6>& sizes) {
+constexpr int kFactors = 7;
+std::vector<std::array<int, kFactors>> PairwiseCover(const std::array<int, kFactors>& sizes) {
   std::set<std::array<int, 4>> open;
-  for (int f = 0; f < 6; ++f) {
-    for (int g = f + 1; g < 6; ++g) {
+  for (int f = 0; f < kFactors; ++f) {
+    for (int g = f + 1; g < kFactors; ++g) {
       for (int x = 0; x < sizes[f]; ++x) {
         for (int y = 0; y < sizes[g]; ++y) open.insert({f, g, x, y});
       }
     }
   }
   Rng rng(1);
-  std::vector<std::array<int, 6>> cases;
+  std::vector<std::array<int, kFactors>> cases;
   while (!open.empty()) {
-    std::array<int, 6> best{};
+    std::array<int, kFactors> best{};
     int most = -1;
     for (int attempt = 0; attempt < 60; ++attempt) {
-      std::array<int, 6> c;
-      for (int f = 0; f < 6; ++f) c[f] = static_cast<int>(rng.Below(sizes[f]));
+      std::array<int, kFactors> c;
+      for (int f = 0; f < kFactors; ++f) c[f] = static_cast<int>(rng.Below(sizes[f]));
       auto seed = open.begin();
       std::advance(seed, rng.Below(static_cast<int64_t>(open.size())));
       c[(*seed)[0]] = (*seed)[2];
       c[(*seed)[1]] = (*seed)[3];
       int covers = 0;
-      for (int f = 0; f < 6; ++f) {
-        for (int g = f + 1; g < 6; ++g) covers += static_cast<int>(open.count({f, g, c[f], c[g]}));
+      for (int f = 0; f < kFactors; ++f) {
+        for (int g = f + 1; g < kFactors; ++g) covers += static_cast<int>(open.count({f, g, c[f], c[g]}));
       }
       if (covers > most) most = covers, best = c;
     }
-    for (int f = 0; f < 6; ++f) {
-      for (int g = f + 1; g < 6; ++g) open.erase({f, g, best[f], best[g]});
+    for (int f = 0; f < kFactors; ++f) {
+      for (int g = f + 1; g < kFactors; ++g) open.erase({f, g, best[f], best[g]});
     }
     cases.push_back(best);
   }
@@ -65,7 +67,8 @@ std::vector<std::array<int, 6>> PairwiseCover(const std::array<int, 6>& sizes) {
 TEST(CudaDecode, APairwiseCoverOfShapesIsNearTheTruth) {
   const int groups[] = {1, 2, 4, 5, 7, 8, 16}, widths[] = {64, 128}, batches[] = {1, 3, 16}, blocks[] = {0, 16, 32, 64, 128};
   const int policies[] = {0, 256, 4096};  // fixed chunks
-  const auto cases = PairwiseCover({7, 2, 3, 8, 5, 3});
+  const DType types[] = {DType::kBF16, DType::kF16};
+  const auto cases = PairwiseCover({7, 2, 3, 8, 5, 3, 2});
   ASSERT_LE(cases.size(), 150u);
   RecordProperty("cases", static_cast<int>(cases.size()));
   uint64_t seed = 100;
@@ -76,7 +79,8 @@ TEST(CudaDecode, APairwiseCoverOfShapesIsNearTheTruth) {
     for (int i = 0; i < batches[c[2]]; ++i) {  // ragged: the length, and fractions of it
       shape.lengths.push_back(i == 0 ? lengths[c[3]] : i == 1 ? 0 : std::min(lengths[c[3]], 5000) * (i % 5) / 5);
     }
-    SCOPED_TRACE(::testing::Message() << "group " << shape.group << " d " << shape.d << " batch " << shape.lengths.size() << " length "
+    shape.type = types[c[6]];
+    SCOPED_TRACE(::testing::Message() << DTypeName(shape.type) << " group " << shape.group << " d " << shape.d << " batch " << shape.lengths.size() << " length "
                                       << shape.lengths[0] << " block " << block << " chunk " << shape.fixed_chunk_keys);
     const CudaCase one(shape, seed++);
     const absl::Status status = one.Attend();
@@ -90,23 +94,30 @@ TEST(CudaDecode, EveryLengthAroundPageAndUnitBoundaries) {
   std::vector<int32_t> lengths;
   for (int n = 0; n <= 130; ++n) lengths.push_back(n);
   for (const int n : {255, 256, 257, 511, 512, 513, 1023, 1025, 2047, 2049, 4095, 4096, 4097, 8191, 8193}) lengths.push_back(n);
-  for (const int32_t n : lengths) {
-    SCOPED_TRACE(n);
-    const CudaCase c({4, 2, 128, {n}, 0}, 500 + n);
+  for (const DType type : {DType::kBF16, DType::kF16}) {
+    for (const int32_t n : lengths) {
+      SCOPED_TRACE(::testing::Message() << DTypeName(type) << " " << n);
+      const CudaCase c({4, 2, 128, {n}, 0, 0, CudaForm::kSm90, 0, 0, type}, 500 + n);
+      ASSERT_TRUE(c.Attend().ok());
+      ExpectNearTruth(c);
+      if (HasFatalFailure()) return;
+    }
+    Shape all{4, 2, 128, lengths};  // and all of them in one ragged batch
+    all.type = type;
+    const CudaCase c(all, 7);
     ASSERT_TRUE(c.Attend().ok());
     ExpectNearTruth(c);
-    if (HasFatalFailure()) return;
   }
-  Shape all{4, 2, 128, lengths};  // and all of them in one ragged batch
-  const CudaCase c(all, 7);
-  ASSERT_TRUE(c.Attend().ok());
-  ExpectNearTruth(c);
 }
 
 TEST(CudaDecode, SoftCapAndTheFormForOlderCards) {
   for (const Shape& shape : {Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm90, 5.0f}, Shape{7, 2, 64, {3000, 17}, 64, 0, CudaForm::kSm90, 5.0f},
                              Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm80}, Shape{8, 2, 128, {3000, 170}, 64, 0, CudaForm::kSm80},
-                             Shape{7, 2, 64, {3000, 17}, 0, 512, CudaForm::kSm80}, Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80}}) {
+                             Shape{7, 2, 64, {3000, 17}, 0, 512, CudaForm::kSm80}, Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80},
+                             Shape{4, 2, 128, {3000, 170}, 64, 0, CudaForm::kSm90, 5.0f, 0, DType::kF16},
+                             Shape{16, 1, 64, {3000, 17}, 0, 0, CudaForm::kSm90, 5.0f},
+                             Shape{8, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm80, 0, 0, DType::kF16},
+                             Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80, 5.0f}}) {
     const CudaCase c(shape, 21);
     const absl::Status status = c.Attend();
     ASSERT_TRUE(status.ok()) << status;
@@ -116,14 +127,15 @@ TEST(CudaDecode, SoftCapAndTheFormForOlderCards) {
 }
 
 TEST(CudaDecode, NothingUnselectedIsReadAndPagesMayLieAnywhere) {
-  for (const int64_t block : {16, 64, 128}) {
-    const Shape shape{8, 2, 128, {5000, 333, 64}, block};
+  for (const int64_t block : {16, 64, 128, -64}) {  // the last in fp16
+    Shape shape{8, 2, 128, {5000, 333, 64}, std::abs(block)};
+    if (block < 0) shape.type = DType::kF16;
     const CudaCase clean(shape, 31), poisoned(shape, 31, /*poison_unselected=*/true);
     ASSERT_TRUE(clean.Attend().ok());
     ASSERT_TRUE(poisoned.Attend().ok());
     const std::vector<uint16_t> a = clean.Output(), b = poisoned.Output();
     EXPECT_EQ(a, b);
-    for (const uint16_t x : a) ASSERT_TRUE(std::isfinite(ToFloat(bf16{x})));
+    for (const uint16_t x : a) ASSERT_TRUE(std::isfinite(Widen(shape.type, x)));
   }
   const Shape shape{4, 2, 128, {2000, 70}};
   CudaCase c(shape, 32);
@@ -249,6 +261,42 @@ TEST(CudaDecode, RepeatedRunsAreBitwiseEqualUnderLoad) {
   cudaStreamDestroy(stream);
 }
 
+// Few rows have CTAs of their own, whose parts meet in groups; many stand in a line. Both in turn, over one workspace.
+TEST(CudaDecode, FewRowsAndManyShareAWorkspace) {
+  Shape shape{4, 4, 128, {}};
+  for (int i = 0; i < 12; ++i) shape.lengths.push_back(40 + 900 * (i % 7));
+  const CudaCase c(shape, 75);
+  std::vector<uint16_t> want[3];
+  for (int round = 0; round < 60; ++round) {
+    const int64_t batch = round % 3 == 0 ? 12 : round % 3 == 1 ? 1 : 3, which = round % 3;
+    DecodeBatch step = c.Step();
+    step.batch = batch;
+    ASSERT_TRUE(Decode(c.plan, step, c.Run()).ok());
+    std::vector<uint16_t> got = c.Output();
+    if (round == 0) ExpectNearTruth(c);
+    got.resize(batch * 16 * 128);
+    if (round < 3) want[which] = got;
+    ASSERT_EQ(got, want[which]) << round;
+  }
+  const std::vector<uint16_t>& all = want[0];
+  for (const auto& some : {want[1], want[2]}) {  // other splits, other roundings
+    for (size_t i = 0; i < some.size(); ++i) ASSERT_NEAR(ToFloat(bf16{some[i]}), ToFloat(bf16{all[i]}), 2e-2);
+  }
+}
+
+// Launches that share the device do not hold each other up, however few of a launch's CTAs run at once.
+TEST(CudaDecode, LaunchesOfSeveralStreamsFinish) {
+  std::vector<CudaCase> cases;
+  for (int i = 0; i < 4; ++i) cases.emplace_back(Shape{8, 2, 128, {30000 + 1000 * i}}, 76 + i);
+  std::vector<cudaStream_t> streams(cases.size());
+  for (cudaStream_t& s : streams) ASSERT_CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+  for (int round = 0; round < 300; ++round) {
+    for (size_t i = 0; i < cases.size(); ++i) ASSERT_TRUE(cases[i].Attend(streams[i]).ok());
+  }
+  for (const CudaCase& c : cases) ExpectNearTruth(c);
+  for (const cudaStream_t s : streams) cudaStreamDestroy(s);
+}
+
 TEST(CudaPlan, NamesTheConstraintItCannotServe) {
   Problem p{.q_heads = 32, .k_heads = 8, .v_heads = 8, .key_width = 128, .value_width = 128, .kv_type = DType::kBF16,
             .layout = BlockLayout::kRows, .max_keys = 1000};
@@ -259,6 +307,8 @@ TEST(CudaPlan, NamesTheConstraintItCannotServe) {
   Problem bad = p;
   bad.key_width = bad.value_width = 96;
   EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("96"));
+  bad = p, bad.kv_type = DType::kF32;
+  EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("F32"));
   bad = p, bad.v_heads = 16;
   EXPECT_THAT(why(bad, {}), ::testing::HasSubstr("16"));
   bad = p, bad.value_width = 256;

@@ -56,6 +56,11 @@ class DeviceArray {
   size_t size_ = 0;
 };
 
+inline uint16_t Narrow(DType type, double x) {
+  return type == DType::kF16 ? ToFp16(static_cast<float>(x)).bits : ToBf16(static_cast<float>(x)).bits;
+}
+inline float Widen(DType type, uint16_t x) { return type == DType::kF16 ? ToFloat(fp16{x}) : ToFloat(bf16{x}); }
+
 struct Shape {
   int64_t group, kv_heads, d;
   std::vector<int32_t> lengths;
@@ -64,6 +69,7 @@ struct Shape {
   CudaForm form = CudaForm::kSm90;
   float soft_cap = 0;
   int64_t capacity_keys = 0;     // 0: the longest length
+  DType type = DType::kBF16;
 };
 
 // Pages in shuffled order; what no key owns is NaN.
@@ -80,14 +86,14 @@ struct CudaCase {
   DeviceArray<int32_t> dtable, dlengths, dids, dcounts;
   DeviceArray<std::byte> workspace;
 
-  static constexpr uint16_t kNan = 0x7fff;
+  static constexpr uint16_t kNan = 0x7fff;  // of either type
 
   CudaCase(const Shape& s, uint64_t seed, bool poison_unselected = false) : shape(s), batch(static_cast<int64_t>(s.lengths.size())) {
     Rng rng(seed);
     max_keys = std::max<int64_t>(s.capacity_keys, std::max(1, *std::max_element(s.lengths.begin(), s.lengths.end())));
     pages_a_row = NumBlocks(max_keys, kPageSlots);
     problem = {.q_heads = s.group * s.kv_heads, .k_heads = s.kv_heads, .v_heads = s.kv_heads, .key_width = s.d, .value_width = s.d,
-               .kv_type = DType::kBF16, .layout = BlockLayout::kRows, .max_keys = max_keys, .max_batch = batch};
+               .kv_type = s.type, .layout = BlockLayout::kRows, .max_keys = max_keys, .max_batch = batch};
     auto made = Plan(problem, {.mask = {MaskKind::kCausal}, .soft_cap = s.soft_cap},
                      {.kind = DeviceKind::kCuda, .fixed_chunk_keys = s.fixed_chunk_keys, .form = s.form});
     EXPECT_TRUE(made.ok()) << made.status();
@@ -101,7 +107,7 @@ struct CudaCase {
     k.assign(pages * page, kNan);
     v.assign(pages * page, kNan);
     q.resize(batch * problem.q_heads * s.d);
-    const auto normal = [&] { return ToBf16(static_cast<float>(rng.Normal())).bits; };
+    const auto normal = [&] { return Narrow(s.type, rng.Normal()); };
     for (uint16_t& x : q) x = normal();
     for (int64_t b = 0; b < batch; ++b) {
       for (int64_t key = 0; key < s.lengths[b]; ++key) {
@@ -159,7 +165,7 @@ struct CudaCase {
     }
   }
   KvView View(const DeviceArray<uint16_t>& pool) const {
-    return {.base = pool.bytes(), .type = DType::kBF16, .heads = shape.kv_heads, .width = shape.d,
+    return {.base = pool.bytes(), .type = shape.type, .heads = shape.kv_heads, .width = shape.d,
             .page_stride = shape.kv_heads * 64 * shape.d, .head_stride = 64 * shape.d, .slot_stride = shape.d,
             .layout = BlockLayout::kRows};
   }
@@ -167,7 +173,7 @@ struct CudaCase {
     return {.stream = stream, .workspace = {workspace.get(), static_cast<size_t>(plan.workspace_bytes)}};
   }
   DecodeBatch Step() const {
-    return {.q = dq.get(), .out = dout.get(), .lse = dlse.get(), .type = DType::kBF16, .k = View(dk), .v = View(dv),
+    return {.q = dq.get(), .out = dout.get(), .lse = dlse.get(), .type = shape.type, .k = View(dk), .v = View(dv),
             .page_table = dtable.get(), .page_table_stride = pages_a_row, .lengths = dlengths.get(), .batch = batch};
   }
   BlockIds Blocks() const { return {dids.get(), dcounts.get(), capacity, shape.block_tokens}; }
@@ -183,7 +189,7 @@ struct CudaCase {
             shape.block_tokens == 0 ? nullptr : dids.get(), dcounts.get(), static_cast<int>(pages_a_row), static_cast<int>(batch),
             static_cast<int>(problem.q_heads), static_cast<int>(shape.kv_heads), static_cast<int>(shape.d),
             static_cast<int>(capacity), static_cast<int>(shape.block_tokens), 1 / std::sqrt(static_cast<double>(shape.d)),
-            shape.soft_cap};
+            shape.soft_cap, shape.type == DType::kF16};
   }
   // The step again with host pointers, for the reference.
   DecodeBatch HostStep(std::vector<float>* qf, std::vector<float>* out, float* lse) const {
@@ -193,7 +199,7 @@ struct CudaCase {
       return host;
     };
     qf->clear();
-    for (const uint16_t x : q) qf->push_back(ToFloat(bf16{x}));
+    for (const uint16_t x : q) qf->push_back(Widen(shape.type, x));
     out->assign(q.size(), NAN);
     return {.q = qf->data(), .out = out->data(), .lse = lse, .k = view(k), .v = view(v), .page_table = table.data(),
             .page_table_stride = pages_a_row, .lengths = shape.lengths.data(), .batch = batch};
@@ -201,7 +207,7 @@ struct CudaCase {
 };
 
 // Against fp64 on the device: the share of elements is all of them. A plain kernel rounds the weights and the output to bf16:
-// 2^-9 of the weights' size each, so a mean over values of unit variance errs by a few 2^-9 at most.
+// 2^-9 of the weights' size each, so a mean over values of unit variance errs by a few 2^-9 at most; fp16 an eighth of that.
 inline void ExpectNearTruth(const CudaCase& c) {
   DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
   NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
@@ -209,7 +215,7 @@ inline void ExpectNearTruth(const CudaCase& c) {
   const std::vector<float> got_lse = c.dlse.Download();
   const std::vector<double> want = out.Download(), want_lse = lse.Download();
   for (size_t i = 0; i < got.size(); ++i) {
-    const double x = ToFloat(bf16{got[i]}), tolerance = 2e-3 + 8e-3 * std::abs(want[i]);
+    const double x = Widen(c.shape.type, got[i]), tolerance = (2e-3 + 8e-3 * std::abs(want[i])) / (c.shape.type == DType::kF16 ? 8 : 1);
     ASSERT_NEAR(x, want[i], tolerance) << "element " << i;
   }
   for (size_t i = 0; i < got_lse.size(); ++i) {

@@ -1,9 +1,13 @@
 #include "tests/attention/cuda/naive.h"
 
+#include <cuda_fp16.h>
+
 namespace lectern::attention {
 namespace {
 
-__device__ double Value(uint16_t bits) { return static_cast<double>(__uint_as_float(static_cast<unsigned>(bits) << 16)); }
+__device__ double Value(uint16_t bits, bool fp16) {
+  return static_cast<double>(fp16 ? __half2float(__ushort_as_half(bits)) : __uint_as_float(static_cast<unsigned>(bits) << 16));
+}
 
 // Threads stride over keys; three passes: the peak, the sum, then one column a thread.
 __global__ void Naive(NaiveStep s) {
@@ -22,7 +26,7 @@ __global__ void Naive(NaiveStep s) {
   };
   const auto score = [&](int key) {
     double dot = 0;
-    for (int c = 0; c < s.d; ++c) dot += Value(s.q[(static_cast<long long>(b) * s.q_heads + head) * s.d + c]) * Value(s.k[at(key, c)]);
+    for (int c = 0; c < s.d; ++c) dot += Value(s.q[(static_cast<long long>(b) * s.q_heads + head) * s.d + c], s.fp16) * Value(s.k[at(key, c)], s.fp16);
     dot *= s.scale;
     return s.soft_cap > 0 ? s.soft_cap * tanh(dot / s.soft_cap) : dot;
   };
@@ -54,7 +58,7 @@ __global__ void Naive(NaiveStep s) {
     __syncthreads();
     for (int j = 0; threadIdx.x < s.d && j < 256 && base + j < keys; ++j) {
       const int k = key_of(base + j);
-      if (k >= 0) acc += weight[j] * Value(s.v[at(k, threadIdx.x)]);
+      if (k >= 0) acc += weight[j] * Value(s.v[at(k, threadIdx.x)], s.fp16);
     }
   }
   const long long to = static_cast<long long>(b) * s.q_heads + head;

@@ -62,7 +62,7 @@ TEST(CudaChoice, RefusesNumbersThatMakeNoSense) {
   }
   DecodeProblem small = p;
   small.device.shared_bytes = 100 * 1024;
-  EXPECT_THAT(Why(small), HasSubstr("no compiled CUDA kernel fits"));
+  EXPECT_THAT(Why(small), HasSubstr("no CUDA kernel fits"));
 }
 
 TEST(CudaChoice, TheWorkspaceIsLaidOutForThePlansDevice) {
@@ -249,6 +249,8 @@ TEST_F(CApi, PlansThatMakeNoSenseAreRefused) {
   EXPECT_NE(Plan(p), "");
   p = problem, p.form = 7;
   EXPECT_THAT(Plan(p), HasSubstr("form"));
+  p = problem, p.kv_type = 2;
+  EXPECT_THAT(Plan(p), HasSubstr("kv_type"));
   p = problem, p.min_units = -1;
   EXPECT_THAT(Plan(p), HasSubstr("min_units"));
 }
@@ -270,7 +272,7 @@ TEST_F(CApi, DecodesThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(CApi, SelectorsThatMakeNoSenseAreRefused) {
-  for (const int kind : {-1, 5, 1000}) EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.kind = kind; }), HasSubstr("kind")) << kind;
+  for (const int kind : {-1, 6, 1000}) EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.kind = kind; }), HasSubstr("kind")) << kind;
   for (const int mode : {-1, 3}) EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.mode = mode; }), HasSubstr("mode")) << mode;
   for (const int size : {0, -64, 24, 96}) {
     EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.block_tokens = size; }), HasSubstr("block_tokens")) << size;
@@ -283,6 +285,26 @@ TEST_F(CApi, SelectorsThatMakeNoSenseAreRefused) {
   EXPECT_EQ(Select([](LecternSelector& s, LecternBlocks&) { s.first_blocks = s.last_blocks = 2147483647; }), "");
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   EXPECT_EQ(counts.Download(), std::vector<int32_t>(2, kAllBlocks));
+}
+
+TEST_F(CApi, WhatIsCompiledAtRunTimeIsPreparedFirst) {
+  LecternProblem p = problem;
+  p.kv_type = 1;
+  char why[512] = "";
+  LecternPlan* half = lectern_plan(&p, why, sizeof(why));
+  ASSERT_NE(half, nullptr) << why;
+  EXPECT_EQ(Words(lectern_decode(half, &step, &blocks, nullptr)), "");
+  for (const int kind : {0, 5}) {
+    LecternSelector s = selector;
+    s.kind = kind;
+    LecternPlan* of = kind == 0 ? half : plan;  // the gate over fp16, the oracle over bf16
+    EXPECT_THAT(Words(lectern_select(of, &step, &s, &blocks, nullptr)), HasSubstr("PrepareSelect"));
+    EXPECT_EQ(Words(lectern_prepare_select(of, kind, 64)), "");
+    EXPECT_EQ(Words(lectern_select(of, &step, &s, &blocks, nullptr)), "");
+  }
+  EXPECT_THAT(Words(lectern_prepare_select(plan, 6, 64)), HasSubstr("kind"));
+  EXPECT_THAT(Words(lectern_prepare_select(plan, 5, 24)), HasSubstr("block_tokens"));
+  lectern_plan_free(half);
 }
 
 TEST_F(CApi, AppendsThatMakeNoSenseAreRefused) {

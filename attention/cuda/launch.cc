@@ -1,50 +1,37 @@
 #include "attention/cuda/launch.h"
 
-#include <cuda_runtime.h>
-
-#include "attention/cuda/append.cuh"
+#include <cuda_runtime_api.h>
 
 namespace lectern::attention::cuda {
-
-// The closed list: these 16, the selectors of SelectD128 (13) and SelectD64 (9), and two of append: 40, and no more.
-extern const DecodeEntry kDecodeD128[2], kDecodeD64[2], kDecodeWide[4], kDecodeSoftCap[4], kDecodePtx80[4];
-const void* SelectD128(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
-const void* SelectD64(SelectForm form, ScoreKind kind, int* shared, int max_blocks);
-
 namespace {
 
-struct Table {
-  const DecodeEntry* entries;
-  int count;
-};
-const Table kTables[] = {{kDecodeD128, 2}, {kDecodeD64, 2}, {kDecodeWide, 4}, {kDecodeSoftCap, 4}, {kDecodePtx80, 4}};
 constexpr long long kMost = 1LL << 31;  // what the kernels count in 32 bits
-constexpr SelectForm kForms[] = {kShortRows, kLongRows, kManyRows};
 
+// The tiles of a decode kernel. Two stages of eight warps at d = 128, 128 KiB: three are 2 % slower from 500 MB on, and no faster
+// below. Older cards have 115 KiB.
+KernelId DecodeId(const DecodeProblem& p, bool sparse) {
+  KernelId id{.family = KernelFamily::kDecode, .fp16 = p.fp16, .d = p.d, .row_tiles = p.group > 8 ? 2 : 1, .sparse = sparse,
+              .soft_cap = p.soft_cap, .ptx80 = p.form == 1};
+  id.warps = id.ptx80 ? 4 : 8;
+  id.stages = (id.ptx80 ? 3 : 2) * 128 / p.d;
+  return id;
+}
+
+// CTAs and warps of a selector's row. Quest scores pairs with eight query heads: it wants the larger form sooner.
 SelectForm FormFor(int d, ScoreKind kind, long long rows, long long max_blocks) {
   if (kind == ScoreKind::kQuestHeads) return kLongRows;
   if (rows >= 40) return kManyRows;
-  return d == 64 || max_blocks <= 512 ? kShortRows : kLongRows;
+  return d == 64 || max_blocks <= (kind == ScoreKind::kQuest ? 128 : 512) ? kShortRows : kLongRows;
 }
+
+KernelId SelectId(int d, bool fp16, ScoreKind kind, SelectForm form) {
+  if (kind == ScoreKind::kOracle) return {.family = KernelFamily::kOracle, .fp16 = fp16, .d = d};
+  return {.family = KernelFamily::kSelect, .fp16 = fp16, .d = d, .warps = form.warps, .kind = kind, .ctas = form.ctas};
+}
+
+KernelId AppendId(const DecodeProblem& p) { return {.family = KernelFamily::kAppend, .fp16 = p.fp16, .d = p.d}; }
 
 long long Up(long long x, long long to) { return (x + to - 1) / to * to; }
-
-long long Shared(const DecodeEntry& e, long long rows) { return e.fixed_bytes + 4 * rows; }
-
-const DecodeEntry* Find(const DecodeProblem& p, bool sparse) {
-  const int tiles = p.group > 8 ? 2 : 1;
-  for (const Table& table : kTables) {
-    for (int i = 0; i < table.count; ++i) {
-      const DecodeEntry& e = table.entries[i];
-      if (e.d != p.d || e.row_tiles != tiles || e.sparse != sparse || e.soft_cap != p.soft_cap || e.form != p.form ||
-          Shared(e, p.rows) > p.device.shared_bytes) {
-        continue;
-      }
-      return &e;
-    }
-  }
-  return nullptr;
-}
 
 cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int cluster, bool programmatic, void* params,
                    void* stream) {
@@ -67,10 +54,6 @@ cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int c
   }
   void* args[] = {params};
   return cudaLaunchKernelExC(&config, kernel, args);
-}
-
-const void* SelectFor(int d, SelectForm form, ScoreKind kind, int max_blocks, int* shared) {
-  return d == 128 ? SelectD128(form, kind, shared, max_blocks) : SelectD64(form, kind, shared, max_blocks);
 }
 
 bool Allow(const void* kernel, int shared_bytes) {
@@ -103,11 +86,13 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (p.max_keys < 1 || p.max_keys >= 1LL << 24) return "the CUDA kernels serve 1 to 16777215 keys a sequence";
   if (p.chunk_keys < 0 || p.chunk_keys % kUnitKeys != 0) return "fixed chunks must be a multiple of 16 keys, and not negative";
   if (p.chunk_keys >= 1LL << 24) return "the CUDA kernels serve fixed chunks of up to 16777200 keys";
-  choice->dense = Find(p, false);
-  choice->sparse = Find(p, true);
-  if (choice->dense == nullptr) return "no compiled CUDA kernel fits these heads, this soft cap and so many rows";
-  choice->shared_dense = static_cast<int>(Shared(*choice->dense, p.rows));
-  if (choice->sparse != nullptr) choice->shared_sparse = static_cast<int>(Shared(*choice->sparse, p.rows));
+  if (p.form < 0 || p.form > 1) return "the form must be 0 or 1";
+  choice->dense = DecodeId(p, false);
+  choice->sparse = DecodeId(p, true);
+  const KernelId& id = choice->dense;
+  const long long shared = DecodeSharedBytes(id.d, id.row_tiles, id.stages, id.warps, p.rows);
+  if (shared > p.device.shared_bytes) return "no CUDA kernel fits: so many rows need more shared memory than the device has";
+  choice->shared = static_cast<int>(shared);
   choice->grid = p.device.processors;
   const long long units = p.rows * ((p.max_keys + p.chunk_keys) / kUnitKeys + 1);
   if (units * choice->grid >= kMost) return "rows times keys is too large for one launch";
@@ -120,22 +105,22 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (choice->slots * p.group * p.d >= kMost) return "rows times chunks times heads is too large for 31-bit offsets of partial sums";
   choice->stats_at = Up(choice->slots * p.group * p.d * 4, 256);
   choice->counters_at = choice->stats_at + Up(choice->slots * p.group * 8, 256);
-  choice->workspace_bytes = choice->counters_at + Up(4LL * (p.rows + choice->grid), 256);
+  choice->workspace_bytes = choice->counters_at + Up(4LL * p.group * (p.rows + choice->grid), 256);
   return nullptr;
 }
 
-const char* Prepare(const DecodeChoice& choice, int d, CudaDevice* device) {
-  for (const DecodeEntry* e : {choice.dense, choice.sparse}) {
-    if (e != nullptr && !Allow(e->kernel, device->shared_bytes)) {
+const char* Prepare(const DecodeChoice& choice, const DecodeProblem& p, CudaDevice* device) {
+  for (const KernelId& id : {choice.dense, choice.sparse, AppendId(p)}) {
+    if (const char* why = BuildKernel(id)) return why;
+    if (!Allow(FindKernel(id), id.family == KernelFamily::kAppend ? 0 : device->shared_bytes)) {
       return "the device cannot run this kernel, or lacks the shared memory for it";
     }
   }
   device->selectors = true;
-  for (const SelectForm form : kForms) {
-    for (const ScoreKind kind : {ScoreKind::kGateQuery, ScoreKind::kGateProject, ScoreKind::kResa, ScoreKind::kQuest,
-                                 ScoreKind::kQuestHeads}) {
-      int shared = 0;
-      device->selectors = device->selectors && Allow(SelectFor(d, form, kind, 1, &shared), device->shared_bytes);
+  for (const SelectForm form : {kShortRows, kLongRows, kManyRows}) {
+    for (const ScoreKind kind : {ScoreKind::kGateQuery, ScoreKind::kGateProject, ScoreKind::kResa, ScoreKind::kQuest, ScoreKind::kQuestHeads}) {
+      const void* kernel = FindKernel(SelectId(p.d, p.fp16, kind, form));
+      device->selectors = device->selectors && (kernel == nullptr || Allow(kernel, device->shared_bytes));
     }
   }
   return nullptr;
@@ -163,9 +148,9 @@ void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* pa
 }
 
 int LaunchDecode(const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream) {
-  const DecodeEntry& e = sparse ? *choice.sparse : *choice.dense;
+  const KernelId& id = sparse ? choice.sparse : choice.dense;
   DecodeParams copy = params;
-  return Launch(e.kernel, dim3(choice.grid), e.warps * 32, sparse ? choice.shared_sparse : choice.shared_dense, 1, programmatic, &copy, stream);
+  return Launch(FindKernel(id), dim3(choice.grid), id.warps * 32, choice.shared, 1, programmatic, &copy, stream);
 }
 
 const char* WhyNoBlocks(long long block_tokens) {
@@ -175,40 +160,68 @@ const char* WhyNoBlocks(long long block_tokens) {
   return nullptr;
 }
 
-const char* WhyNoSelect(const DecodeProblem& p, ScoreKind kind, long long block_tokens) {
+namespace {
+
+// What a selector of such rows needs, whether or not it is built.
+const char* WhyNoForm(const DecodeProblem& p, ScoreKind kind, long long block_tokens) {
   if (const char* why = WhyNoBlocks(block_tokens)) return why;
   if (!p.device.selectors) return "the device cannot run the CUDA selectors";
   if ((kind == ScoreKind::kQuest || kind == ScoreKind::kQuestHeads) && p.group > 8) return "the CUDA selectors serve 16 query heads a KV head, Quest 8";
   const long long max_blocks = (p.max_keys + block_tokens - 1) / block_tokens;
   if (max_blocks > 40960) return "the CUDA selectors serve 40960 blocks a sequence";
-  for (const SelectForm form : kForms) {
-    int shared = 0;
-    SelectFor(p.d, form, kind, static_cast<int>(max_blocks), &shared);
-    if (shared > p.device.shared_bytes) return "so many blocks need more shared memory than the device has";
+  const SelectForm form = kind == ScoreKind::kGateProject ? kLongRows : kShortRows;  // the largest
+  const long long shared = kind == ScoreKind::kOracle ? OracleSharedBytes(max_blocks, block_tokens, p.group)
+                                                      : SelectSharedBytes(kind, p.d, form.ctas, form.warps, max_blocks);
+  return shared > p.device.shared_bytes ? "so many blocks need more shared memory than the device has" : nullptr;
+}
+
+// Both of the forms that a plan may launch: of one row, and of all.
+template <class Visit>
+const char* ForSelectKernels(const DecodeProblem& p, ScoreKind kind, long long block_tokens, const Visit& visit) {
+  for (const long long rows : {1LL, p.rows}) {
+    if (const char* why = visit(SelectId(p.d, p.fp16, kind, FormFor(p.d, kind, rows, (p.max_keys + block_tokens - 1) / block_tokens)))) return why;
   }
   return nullptr;
 }
 
-int LaunchSelect(const SelectParams& params, int d, ScoreKind kind, bool programmatic, void* stream) {
-  int shared = 0;
+}  // namespace
+
+const char* PrepareSelect(const DecodeProblem& p, ScoreKind kind, long long block_tokens) {
+  if (const char* why = WhyNoForm(p, kind, block_tokens)) return why;
+  return ForSelectKernels(p, kind, block_tokens, [&](const KernelId& id) -> const char* {
+    if (const char* why = BuildKernel(id)) return why;
+    return Allow(FindKernel(id), p.device.shared_bytes) ? nullptr : "the device cannot run this selector, or lacks the shared memory for it";
+  });
+}
+
+const char* WhyNoSelect(const DecodeProblem& p, ScoreKind kind, long long block_tokens) {
+  if (const char* why = WhyNoForm(p, kind, block_tokens)) return why;
+  return ForSelectKernels(p, kind, block_tokens, [](const KernelId& id) {
+    return FindKernel(id) != nullptr ? nullptr : "this selector is compiled at run time, which PrepareSelect does while planning";
+  });
+}
+
+int LaunchSelect(const DecodeProblem& problem, const SelectParams& params, ScoreKind kind, bool programmatic, void* stream) {
   const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
-  const SelectForm form = FormFor(d, kind, rows, params.max_blocks);
-  const void* kernel = SelectFor(d, form, kind, params.max_blocks, &shared);
+  const bool oracle = kind == ScoreKind::kOracle;
+  const SelectForm form = oracle ? SelectForm{kOracleCtas, kOracleWarps} : FormFor(problem.d, kind, rows, params.max_blocks);
+  const long long shared = oracle ? OracleSharedBytes(params.max_blocks, params.block_tokens, params.group)
+                                  : SelectSharedBytes(kind, problem.d, form.ctas, form.warps, params.max_blocks);
   SelectParams copy = params;
   copy.heads_magic = DivideMagic(params.kv_heads);
   const int blocks_a_page = params.block_tokens >= 64 ? 1 : 64 / params.block_tokens;
   copy.block_units = params.block_tokens >= 64 ? params.block_tokens / 64 : 1;
   copy.page_magic = DivideMagic(blocks_a_page);
   copy.in_page_mask = blocks_a_page - 1;
-  return Launch(kernel, dim3(rows * form.ctas), form.warps * 32, shared, form.ctas, programmatic, &copy, stream);
+  if (oracle) copy.oracle_blocks = static_cast<int>(OracleBlocksACta(params.max_blocks, params.block_tokens));
+  return Launch(FindKernel(SelectId(problem.d, problem.fp16, kind, form)), dim3(rows * form.ctas), form.warps * 32, static_cast<int>(shared),
+                form.ctas, programmatic, &copy, stream);
 }
 
-int LaunchAppend(const AppendParams& params, int d, bool programmatic, void* stream) {
-  const void* kernel = d == 128 ? reinterpret_cast<const void*>(&AppendKernel<128>)
-                                : reinterpret_cast<const void*>(&AppendKernel<64>);
+int LaunchAppend(const DecodeProblem& problem, const AppendParams& params, bool programmatic, void* stream) {
   AppendParams copy = params;
   const dim3 grid(static_cast<unsigned>(params.kv_heads), static_cast<unsigned>(params.batch));
-  return Launch(kernel, grid, kAppendWarps * 32, 0, 1, programmatic, &copy, stream);
+  return Launch(FindKernel(AppendId(problem)), grid, kAppendWarps * 32, 0, 1, programmatic, &copy, stream);
 }
 
 int ClearBytes(void* at, long long bytes, void* stream) {
