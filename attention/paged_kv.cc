@@ -1,21 +1,26 @@
 #include "attention/paged_kv.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace lectern::attention {
 namespace {
 
+constexpr int64_t kGroup = 16;  // lanes of 4 bytes: a cache line
+
 // Offset of (slot, column) inside a block, in elements.
 int64_t KeyOffset(const KvView& k, int64_t slot, int64_t column) {
   if (k.layout == BlockLayout::kRows) return slot * k.slot_stride + column;
-  if (k.type == DType::kF32) return column * kPageSlots + slot;
-  return (column / 2 * kPageSlots + slot) * 2 + column % 2;
+  const int64_t pack = k.type == DType::kF32 ? 1 : 2;
+  return slot / kGroup * kGroup * k.width + (column / pack * kGroup + slot % kGroup) * pack + column % pack;
 }
 
 int64_t ValueOffset(const KvView& v, int64_t slot, int64_t column) {
   if (v.layout == BlockLayout::kRows) return slot * v.slot_stride + column;
-  if (v.type == DType::kF32) return slot * v.width + column;
-  return (slot / 2 * v.width + column) * 2 + slot % 2;
+  const int64_t pack = v.type == DType::kF32 ? 1 : 2, first = column / kGroup * kGroup;
+  const int64_t lanes = std::min(kGroup, v.width - first);
+  return first * kPageSlots + (slot / pack * lanes + column - first) * pack + slot % pack;
 }
 
 int64_t BlockOffset(const KvView& view, std::span<const int32_t> pages, int64_t key, int64_t head) {

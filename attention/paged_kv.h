@@ -6,7 +6,8 @@
 //
 // Shapes:  key j lies in page pages[j / 64], slot j % 64. A block is what one (page, head) holds: 64 slots x width.
 //          kLanes, for the CPU kernels: a 4-byte lane holds what is multiplied together, pack = 4 / sizeof(type)
-//          elements: K block [width / pack][slot][pack], V block [slot / pack][width][pack].
+//          elements, and 16 of them a cache line: K block [slot / 16][width / pack][slot % 16][pack], V block
+//          [width / 16][slot / pack][width % 16][pack]. So products read on and on, and 16 keys of K lie together.
 //          kRows: block [slot][width], row by row, slot_stride apart.
 //          K and V have their own heads and widths; all strides count elements.
 // Threads: views are values; different tokens may be stored by different threads.

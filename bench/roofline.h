@@ -3,17 +3,21 @@
 //   const Roof roof = MeasureRoof(pool, 256 << 20);
 //   const double share = std::max(bytes / roof.bytes_per_s, flops / roof.flops_per_s) / seconds;
 //
-// Shapes:  bytes per second of plain reads over a buffer far beyond the caches; fp32 multiply-adds count two flops.
+// Shapes:  bytes per second of plain reads over a buffer far beyond the caches, in huge pages; fp32 multiply-adds count two flops.
 // Threads: all of the pool.
 // Errors:  none.
 // Cost:    about a second; best of several passes: a roof is what was seen once.
 #pragma once
 
 #include <immintrin.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/cpu_target.h"
@@ -69,17 +73,37 @@ __attribute__((target("avx512f"))) inline double FmaAvx512(int64_t steps, float*
   return static_cast<double>(steps) * 12 * 16 * 2;
 }
 
+constexpr int64_t kHugePage = 2 << 20;
+// Zeros, in huge pages where the system has them to give; `bytes` is a multiple of kHugePage. For std::free.
+inline void* AllocateHuge(size_t bytes) {
+  void* memory = std::aligned_alloc(kHugePage, bytes);
+  ::madvise(memory, bytes, MADV_HUGEPAGE);  // advice: may fail
+  std::memset(memory, 0, bytes);
+  return memory;
+}
+
+// What all threads take to read a multiple of 4 KiB in one plain loop.
+inline double ReadSeconds(ThreadPool& pool, const uint64_t* words, int64_t bytes) {
+  std::vector<uint64_t> sums(static_cast<size_t>(pool.num_threads()) * 8);
+  const double start = Now();
+  pool.ParallelFor(bytes / 4096, [&](int64_t begin, int64_t end, int thread) {
+    sums[static_cast<size_t>(thread) * 8] += SumWords(words + begin * 512, (end - begin) * 512);
+  });
+  const double seconds = Now() - start;
+  volatile uint64_t keep = sums[0];
+  static_cast<void>(keep);
+  return seconds;
+}
+
 inline Roof MeasureRoof(ThreadPool& pool, int64_t buffer_bytes) {
   Roof roof;
   if (ActiveCpuTarget() == CpuTarget::kScalar) return roof;
-  std::vector<uint64_t> buffer(static_cast<size_t>(buffer_bytes / 8), 1);
-  volatile uint64_t keep = 0;
+  buffer_bytes = (buffer_bytes + kHugePage - 1) / kHugePage * kHugePage;
+  const std::unique_ptr<uint64_t, decltype(&std::free)> buffer(
+      static_cast<uint64_t*>(AllocateHuge(static_cast<size_t>(buffer_bytes))), std::free);
   for (int pass = 0; pass < 7; ++pass) {
-    const double start = Now();
-    pool.ParallelFor(static_cast<int64_t>(buffer.size()) / 512, [&](int64_t begin, int64_t end, int) {
-      keep = keep + SumWords(buffer.data() + begin * 512, (end - begin) * 512);
-    });
-    roof.bytes_per_s = std::max(roof.bytes_per_s, static_cast<double>(buffer_bytes) / (Now() - start));
+    const double seconds = ReadSeconds(pool, buffer.get(), buffer_bytes);
+    roof.bytes_per_s = std::max(roof.bytes_per_s, static_cast<double>(buffer_bytes) / seconds);
   }
   std::vector<float> sinks(static_cast<size_t>(pool.num_threads()) * 16);
   for (int pass = 0; pass < 7; ++pass) {

@@ -1,6 +1,6 @@
 // attention/cpu/feed-inl.h: tiles of 64 keys, and how their lines come into the cache before they are used.
 
-constexpr int kPage = 64, kPieceSlots = 16;  // pieces begin at multiples of 16 slots: whole cache lines of K and V
+constexpr int kPage = 64, kGroup = 16;  // a group of 16 slots or columns of lanes is a cache line; pieces begin at groups
 
 // Some keys of a page: k and v point at the first of its slots.
 struct Piece {
@@ -9,92 +9,81 @@ struct Piece {
   int64_t columns;
 };
 struct Tile {
-  Piece pieces[kPage / kPieceSlots];
+  Piece pieces[kPage / kGroup];
   int64_t count, base;  // base: what the rows' bounds count from
 };
 
-// Lines that a loop asks for, one a step.
+constexpr int64_t GroupsOf(int64_t columns) { return (columns + kGroup - 1) / kGroup; }
+
+// Lanes from a group of 16 keys, or of 16 value columns, to the next one.
+template <class Lane>
+inline int64_t KeyGroup(const FlashTile& t) { return t.key_width / Lane::kPack * kGroup; }
+template <class Lane>
+constexpr int64_t kValueGroup = kPage / Lane::kPack * kGroup;
+inline int64_t GroupOffset(int64_t column, int64_t group) { return (column / kGroup * group + column % kGroup) * 4; }
+
+// What the steps of a product ask for: as many lines as they read, the first of them at `at`.
 struct Ahead {
   const char* at;
-  int64_t step;  // bytes; below 64 a line is asked for again
+  int64_t step;  // bytes
 };
 
-// Brings the lines of the next tile into L2 at an even pace while a tile is computed: bursts of them would wait for each
-// other in the miss buffers, and lines asked for later than a tile before their use arrive late. A whole page goes by
-// address, one line a step of the products; pieces of pages go by themselves, some before each product.
+// Brings the lines of the next tile into L2 in the order of their addresses, at an even pace, while a tile is computed:
+// bursts would wait for each other in the miss buffers, and lines asked for later than a tile before their use arrive late.
+// Where blocks of rows share the tile, each asks for its share.
 template <class Lane>
 struct Feed {
-  const Tile* tile = nullptr;
-  int64_t width = 0, value_width = 0;
-  Ahead keys = {nullptr, 0}, values = {nullptr, 0};
-  double lines_per_column = 0, due = 0;
-  int64_t piece = 0, row = 0;
+  const FlashTile& t;
+  int64_t row_blocks;
+  const Tile* tile = nullptr;  // what is asked for
+  int64_t piece = 0, run = 0;  // runs of lines: K of the piece, then its V: all of a page's, or one of each column group
   const char* at = nullptr;
   const char* end = nullptr;
 
-  // REQUIRES: `next`, if any, outlives the work on `row_blocks` blocks of rows of a tile of `columns` keys.
-  void Start(const FlashTile& t, const Tile* next, int64_t row_blocks, int64_t columns) {
-    *this = {};
-    if (next == nullptr) return;
-    width = t.key_width;
-    value_width = t.value_width;
-    const int64_t key_bytes = width * 4 / Lane::kPack * kPage, value_bytes = value_width * 4 / Lane::kPack * kPage;
-    if (next->count == 1 && next->pieces[0].columns == kPage) {
-      const int64_t chunks = (columns + 2 * kLanes - 1) / (2 * kLanes), parts = (value_width + 2 * kLanes - 1) / (2 * kLanes);
-      const int64_t key_steps = row_blocks * chunks * (width / Lane::kPack), value_steps = row_blocks * parts * ((columns + 1) / Lane::kPack);
-      keys = {next->pieces[0].k, (key_bytes + key_steps - 1) / key_steps};
-      values = {next->pieces[0].v, (value_bytes + value_steps - 1) / value_steps};
-      return;
-    }
+  // Asks for what is left, then begins with `next`, which outlives the products to come; null: nothing.
+  void Start(const Tile* next) {
+    while (tile != nullptr) Ask(1);
     tile = next;
-    int64_t keys_listed = 0;
-    for (int64_t i = 0; i < tile->count; ++i) keys_listed += tile->pieces[i].columns;
-    lines_per_column = static_cast<double>((key_bytes + value_bytes) / kPage * keys_listed) /
-                       static_cast<double>(64 * row_blocks * (columns + value_width));
-    StartPiece();
+    piece = run = 0;
+    if (tile != nullptr) StartRun();
   }
-  void All(const FlashTile& t, const Tile& first) {
-    for (int64_t i = 0; i < first.count; ++i) {
-      const Piece& p = first.pieces[i];
-      for (int64_t r = 0; r < t.key_width / Lane::kPack; ++r) {
-        for (int64_t b = 0; b < p.columns * 4; b += 64) __builtin_prefetch(p.k + r * kPage * 4 + b, 0, 2);
-      }
-      for (int64_t b = 0; b < p.columns / Lane::kPack * t.value_width * 4; b += 64) __builtin_prefetch(p.v + b, 0, 2);
+  // For `steps` steps that read `lines` lines each; without a tile to come, lines that are near.
+  Ahead Take(int64_t steps, int64_t lines, const void* near) {
+    if (tile == nullptr) return {static_cast<const char*>(near), 0};
+    const Ahead ahead{at, (lines * 64 + row_blocks - 1) / row_blocks};
+    if (end - at <= (steps - 1) * ahead.step) {  // the tile is not laid out as this one is
+      Ask(steps * lines / row_blocks);
+      return {static_cast<const char*>(near), 0};
+    }
+    Advance(steps * ahead.step);
+    return ahead;
+  }
+
+ private:
+  void Ask(int64_t lines) {
+    for (; lines > 0 && tile != nullptr; --lines) {
+      __builtin_prefetch(at, 0, 2);
+      Advance(64);
     }
   }
-  void StartPiece() {
-    if (piece == tile->count) return;
-    row = 0;
-    at = tile->pieces[piece].k;
-    end = at + tile->pieces[piece].columns * 4;
-  }
-  void NextSegment() {  // the rows of K, then V
+  void StartRun() {
     const Piece& p = tile->pieces[piece];
-    const int64_t rows = width / Lane::kPack;
-    if (++row < rows) {
-      at = p.k + row * kPage * 4;
-      end = at + p.columns * 4;
-    } else if (row == rows) {
-      at = p.v;
-      end = at + p.columns / Lane::kPack * value_width * 4;
+    const int64_t slots = (p.columns + Lane::kPack - 1) / Lane::kPack * 64;
+    if (run == 0) {
+      at = p.k;
+      end = at + GroupsOf(p.columns) * KeyGroup<Lane>(t) * 4;
     } else {
-      ++piece;
-      StartPiece();
+      at = p.v + (run - 1) * kValueGroup<Lane> * 4;
+      end = at + (p.columns == kPage ? kPage * t.value_width * 4 / Lane::kPack : slots);
     }
   }
-  void Advance(int64_t columns) {
-    if (tile == nullptr) return;
-    due += static_cast<double>(columns) * lines_per_column;
-    int64_t lines = static_cast<int64_t>(due);
-    due -= static_cast<double>(lines);
-    while (lines > 0 && piece < tile->count) {
-      for (; lines > 0 && at < end; --lines, at += 64) __builtin_prefetch(at, 0, 2);
-      if (at >= end) NextSegment();
+  void Advance(int64_t bytes) {
+    if ((at += bytes) < end) return;
+    const Piece& p = tile->pieces[piece];
+    if (++run > (p.columns == kPage ? 1 : GroupsOf(t.value_width))) {
+      run = 0;
+      if (++piece == tile->count) tile = nullptr;
     }
-  }
-  static Ahead Take(Ahead* from, int64_t steps, const void* otherwise) {
-    const Ahead taken = from->at == nullptr ? Ahead{static_cast<const char*>(otherwise), 0} : *from;
-    if (from->at != nullptr) from->at += steps * from->step;
-    return taken;
+    if (tile != nullptr) StartRun();
   }
 };

@@ -8,14 +8,15 @@
 // Shapes    as attention/cpu/flash_args.h and attention/paged_kv.h (BlockLayout::kLanes).
 // Bytes     decode: 4 * width bytes a key and KV head in bf16, once. Prefill: the same once a tile of rows, from L2. The
 //           next tile is asked for while this one is computed (feed-inl.h).
-// Flops     4 * width a row and key. R = 7 in bf16 (one vdpbf16ps a cycle): 1,800 cycles for a page of 16 KiB, so one
-//           core asks for about 25 GB/s: at the memory bandwidth of a core.
-// Budget    R x 2 accumulators, 2 vectors of B and one broadcast: 27 of 32 registers at R = 12.
+// Flops     4 * width a row and key. A step of a product adds R x V products a part (the even and the odd elements of bf16
+//           lanes, in one part where the processor multiplies bf16): V loads and conversions, R broadcasts.
+// Budget    R x V accumulators, V columns, a broadcast and a mask fit the registers: 6 x 2 on 16, 6 x 4 and 12 x 2 on 32.
+//           Fewer rows take four vectors, so that there are products enough to hide the latency of an addition.
 //
-// The including file defines, in its own namespace: F (a float vector), kLanes, kRowBlock, and the functions Load,
-// Store, Set, Add, Mul, Div, Max, Fma, Round, Scale2, Keep (-inf outside lo..hi), ZeroBelow, ReduceMax, ReduceAdd; behind
-// the include the type Bf16Lane: LoadLanes takes kPack keys or columns of one lane, LoadFirst clears the second of them
-// (past the last key there may be anything), Broadcast takes as many elements of a row.
+// The including file defines, in its own namespace: F (a float vector), kLanes, kRegisters, kRowBlock, and the functions
+// Load, Store, Set, Add, Sub, Mul, Div, Max, Fma, MulAdd, ExponentOf, LoadEven and LoadOdd (halves of bf16 pairs as floats),
+// Keep (-inf outside lo..hi), ReduceMax, ReduceAdd. A Lane type says how kPack keys or columns of one lane are multiplied:
+// LoadLanes and Broadcast take a part of them, LoadFirst clears the second (past the last key there may be anything).
 
 // Queries and weights of the softmax as floats; only a processor that multiplies bf16 rounds them.
 struct FloatRows {
@@ -25,39 +26,66 @@ struct FloatRows {
 };
 
 struct F32Lane : FloatRows {
-  static constexpr int kPack = 1;
+  static constexpr int kPack = 1, kParts = 1;
   using B = F;
+  template <int>
   static B LoadLanes(const uint32_t* p) { return Load(reinterpret_cast<const float*>(p)); }
+  template <int>
   static B Broadcast(const uint32_t* p) { return Set(*reinterpret_cast<const float*>(p)); }
-  static F Dot(F acc, B a, B b) { return Fma(a, b, acc); }
+  static void AddProduct(F& acc, B a, B b) { MulAdd(acc, a, b); }
+};
+
+// bf16 pairs on a processor that multiplies floats: first the even elements, then the odd ones.
+struct SplitLane : FloatRows {
+  static constexpr int kPack = 2, kParts = 2;
+  using B = F;
+  template <int kPart>
+  static B LoadLanes(const uint32_t* p) { return kPart == 0 ? LoadEven(p) : LoadOdd(p); }
+  template <int kPart>
+  static B Broadcast(const uint32_t* p) { return Set(reinterpret_cast<const float*>(p)[kPart]); }
+  static void AddProduct(F& acc, B a, B b) { MulAdd(acc, a, b); }
 };
 
 #include "attention/cpu/exp2-inl.h"
 #include "attention/cpu/feed-inl.h"
 
-// c[r][v] += sum over t < steps of elements kPack t .. of row r of A, times lanes of row t of B.
-// Each step also asks for the line at `ahead`.
+// Vectors of B that R rows are multiplied with at once.
+template <int R>
+constexpr int kVectors = R * 4 + 4 + 2 <= kRegisters ? 4 : 2;
+
+template <class Lane, int kPart, bool kFirstOnly, int R, int V>
+inline __attribute__((always_inline)) void PanelPart(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t group,
+                                                     F (&c)[R][V]) {
+  typename Lane::B column[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const uint32_t* lanes = b + v * kLanes / kGroup * group + v * kLanes % kGroup;
+    if constexpr (kFirstOnly && Lane::kParts == 1) {
+      column[v] = Lane::LoadFirst(lanes);
+    } else {
+      column[v] = Lane::template LoadLanes<kPart>(lanes);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    const typename Lane::B row = Lane::template Broadcast<kPart>(a + r * a_stride);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) Lane::AddProduct(c[r][v], row, column[v]);
+  }
+}
+
+// c[r][v] += sum over t < steps of elements kPack t .. of row r of A, times line t of B; groups of B are `group` lanes apart.
+// A step asks for as many lines as it reads, from `ahead` on.
 template <class Lane, bool kFirstOnly, int R, int V>
 inline __attribute__((always_inline)) void Panel(const uint32_t* a, int64_t a_stride, const uint32_t* b,
-                                                 int64_t b_stride, int64_t steps, Ahead ahead, F (&c)[R][V]) {
+                                                 int64_t group, int64_t steps, Ahead ahead, F (&c)[R][V]) {
   for (int64_t t = 0; t < steps; ++t) {
-    __builtin_prefetch(ahead.at, 0, 2);
+    for (int line = 0; line < GroupsOf(V * kLanes); ++line) __builtin_prefetch(ahead.at + line * 64, 0, 2);
     ahead.at += ahead.step;
-    typename Lane::B column[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      if constexpr (kFirstOnly) {
-        column[v] = Lane::LoadFirst(b + t * b_stride + v * kLanes);
-      } else {
-        column[v] = Lane::LoadLanes(b + t * b_stride + v * kLanes);
-      }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      const typename Lane::B row = Lane::Broadcast(a + r * a_stride + t * (Lane::kPack / Lane::kRowPack));
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) c[r][v] = Lane::Dot(c[r][v], row, column[v]);
-    }
+    PanelPart<Lane, 0, kFirstOnly, R, V>(a, a_stride, b, group, c);
+    if constexpr (Lane::kParts == 2 && !kFirstOnly) PanelPart<Lane, 1, false, R, V>(a, a_stride, b, group, c);
+    a += Lane::kPack / Lane::kRowPack;
+    b += kGroup;
   }
 }
 
@@ -66,16 +94,31 @@ inline void ScoreColumns(const FlashTile& t, const uint32_t* q, const char* k, A
   F c[R][V];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) c[r][v] = Set(0.0f);
   }
-  Panel<Lane, false, R, V>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k), kPage,
+  Panel<Lane, false, R, V>(q, t.key_width / Lane::kRowPack, reinterpret_cast<const uint32_t*>(k), KeyGroup<Lane>(t),
                            t.key_width / Lane::kPack, ahead, c);
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) Store(scores + r * kPage + v * kLanes, c[r][v]);
   }
+}
+
+// scores[R, V vectors from `column` on] of a piece, or narrower ones at its end. Returns the columns done.
+template <class Lane, int R, int V>
+inline int64_t ScorePiece(const FlashTile& t, const uint32_t* q, const Piece& piece, int64_t column, float* scores,
+                          Feed<Lane>* feed) {
+  if constexpr (V > 1) {
+    if (piece.columns - column <= (V - 1) * kLanes) return ScorePiece<Lane, R, V / 2>(t, q, piece, column, scores, feed);
+  }
+  Ahead ahead{reinterpret_cast<const char*>(q), 0};
+  if (feed != nullptr) {
+    ahead = feed->Take(t.key_width / Lane::kPack, GroupsOf(V * kLanes), q);
+  }
+  ScoreColumns<Lane, R, V>(t, q, piece.k + GroupOffset(column, KeyGroup<Lane>(t)), ahead, scores + column);
+  return V * kLanes;
 }
 
 // scores[R, 64] of one tile; columns past its pieces are left as they are.
@@ -84,18 +127,8 @@ inline void Scores(const FlashTile& t, const uint32_t* q, const Tile& tile, Feed
   float* scores = t.scores;
   for (int64_t i = 0; i < tile.count; ++i) {
     const Piece& piece = tile.pieces[i];
-    for (int64_t column = 0; column < piece.columns; column += 2 * kLanes) {
-      const int64_t left = piece.columns - column;
-      Ahead ahead{reinterpret_cast<const char*>(q), 0};
-      if (feed != nullptr) {
-        feed->Advance(left < 2 * kLanes ? left : 2 * kLanes);
-        ahead = Feed<Lane>::Take(&feed->keys, t.key_width / Lane::kPack, q);
-      }
-      if (left > kLanes) {
-        ScoreColumns<Lane, R, 2>(t, q, piece.k + column * 4, ahead, scores + column);
-      } else {
-        ScoreColumns<Lane, R, 1>(t, q, piece.k + column * 4, ahead, scores + column);
-      }
+    for (int64_t column = 0; column < piece.columns;) {
+      column += ScorePiece<Lane, R, kVectors<R>>(t, q, piece, column, scores, feed);
     }
     scores += piece.columns;
   }
@@ -127,20 +160,20 @@ inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     const float* acc = t.acc + (row + r) * t.value_width + column;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) c[r][v] = Mul(Load(acc + v * kLanes), Set(correction[r]));
   }
   const uint32_t* weights = t.weights;
   for (int64_t i = 0; i < tile.count; ++i) {
     const Piece& piece = tile.pieces[i];
     const int64_t whole = piece.columns / Lane::kPack;
-    const uint32_t* v = reinterpret_cast<const uint32_t*>(piece.v) + column;
-    Panel<Lane, false, R, V>(weights, kPage / Lane::kRowPack, v, t.value_width, whole,
-                             Feed<Lane>::Take(&feed->values, whole, weights), c);
+    const uint32_t* v = reinterpret_cast<const uint32_t*>(piece.v + GroupOffset(column, kValueGroup<Lane>));
+    Panel<Lane, false, R, V>(weights, kPage / Lane::kRowPack, v, kValueGroup<Lane>, whole,
+                             feed->Take(whole, GroupsOf(V * kLanes), weights), c);
     if constexpr (Lane::kPack == 2) {
       if (piece.columns % 2 != 0) {
         Panel<Lane, true, R, V>(weights + whole * (Lane::kPack / Lane::kRowPack), kPage / Lane::kRowPack,
-                                v + whole * t.value_width, t.value_width, 1,
+                                v + whole * kGroup, kValueGroup<Lane>, 1,
                                 {reinterpret_cast<const char*>(weights), 0}, c);
       }
     }
@@ -149,7 +182,7 @@ inline void AddValues(const FlashTile& t, int64_t row, const Tile& tile, int64_t
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     float* acc = t.acc + (row + r) * t.value_width + column;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) Store(acc + v * kLanes, c[r][v]);
   }
 }
@@ -161,41 +194,35 @@ void Block(const FlashTile& t, int64_t row, const Tile& tile, Feed<Lane>* feed) 
   Scores<Lane, R>(t, t.packed_q + row * (t.key_width / Lane::kRowPack), tile, feed);
 
   constexpr float kInfinity = __builtin_inff();
-  float correction[R];
+  float peak[R];
+  alignas(64) float correction[kMaxRowBlock + kLanes];
   for (int r = 0; r < R; ++r) {
     float* scores = t.scores + r * kPage;
     Shape(t, scores, bounds[r * 2] - tile.base, bounds[r * 2 + 1] - tile.base);
     F high = Load(scores);
     for (int column = kLanes; column < kPage; column += kLanes) high = Max(high, Load(scores + column));
-    const float old = t.peak[row + r], page_peak = ReduceMax(high);
-    const float peak = page_peak > old ? page_peak : old;
-    const float shift = peak == -kInfinity ? 0.0f : peak;
+    const float old = t.peak[row + r], tile_peak = ReduceMax(high);
+    t.peak[row + r] = tile_peak > old ? tile_peak : old;
+    peak[r] = t.peak[row + r] == -kInfinity ? 0.0f : t.peak[row + r];
+    correction[r] = old - peak[r];
+  }
+  for (int r = R; r % kLanes != 0; ++r) correction[r] = 0;
+  for (int r = 0; r < R; r += kLanes) Store(correction + r, Exp2(Load(correction + r)));
+  for (int r = 0; r < R; ++r) {
+    const float* scores = t.scores + r * kPage;
     F total = Set(0.0f);
     for (int column = 0; column < kPage; column += kLanes) {
-      const F weight = Exp2(Add(Load(scores + column), Set(-shift)));
+      const F weight = Exp2(Sub(Load(scores + column), Set(peak[r])));
       total = Add(total, weight);
       Lane::Put(t.weights + r * (kPage / Lane::kRowPack), column, weight);
     }
-    alignas(64) float one[kLanes];
-    correction[r] = 1.0f;
-    if (peak != old) {
-      Store(one, Exp2(Set(old - shift)));
-      correction[r] = one[0];
-    }
-    t.peak[row + r] = peak;
     t.sum[row + r] = t.sum[row + r] * correction[r] + ReduceAdd(total);
   }
 
-  const int64_t parts = (t.value_width + 2 * kLanes - 1) / (2 * kLanes);
-  for (int64_t part = 0; part < parts; ++part) {
-    feed->Advance(2 * kLanes);
-    const int64_t column = part * 2 * kLanes;
-    if (column + 2 * kLanes <= t.value_width) {
-      AddValues<Lane, R, 2>(t, row, tile, column, correction, feed);
-    } else {
-      AddValues<Lane, R, 1>(t, row, tile, column, correction, feed);
-    }
-  }
+  constexpr int V = kVectors<R>;
+  int64_t column = 0;
+  for (; column + V * kLanes <= t.value_width; column += V * kLanes) AddValues<Lane, R, V>(t, row, tile, column, correction, feed);
+  for (; column < t.value_width; column += kLanes) AddValues<Lane, R, 1>(t, row, tile, column, correction, feed);
 }
 
 template <class Lane, int R>
@@ -235,22 +262,27 @@ inline Tile PageTile(const FlashTile& t, int64_t page, int64_t columns) {
   return tile;
 }
 
-inline int64_t RowBlocks(const FlashTile& t) { return (t.num_rows + kRowBlock - 1) / kRowBlock; }
+inline int64_t RowBlocks(int64_t rows) { return (rows + kRowBlock - 1) / kRowBlock; }
+// Rows of the next block of `left`: as even as they come, but for three: too many for four vectors, too few to fill two.
+inline int64_t NextRows(int64_t left) {
+  const int64_t rows = (left + RowBlocks(left) - 1) / RowBlocks(left);
+  return rows < kRowBlock && left - rows == 3 ? rows + 1 : rows;
+}
 
 template <class Lane>
 void FlashPages(const FlashTile& t) {
   const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
   if (begin >= end) return;
   const Tile first = PageTile(t, begin / kPage, end - begin / kPage * kPage);
-  Feed<Lane> feed;
-  feed.All(t, first);
+  Feed<Lane> feed{t, RowBlocks(t.num_rows)};
+  feed.Start(&first);
   for (int64_t page = begin / kPage; page * kPage < end; ++page) {
     const int64_t base = page * kPage;
     const bool more = base + kPage < end;
     const Tile next = PageTile(t, more ? page + 1 : page, end - base - kPage);
-    feed.Start(t, more ? &next : nullptr, RowBlocks(t), kPage);
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+    feed.Start(more ? &next : nullptr);
+    for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
+      rows = NextRows(t.num_rows - row);
       // Rows are in order of position: the last one sees furthest, the first one furthest back.
       const int64_t seen = t.bounds[(row + rows - 1) * 2 + 1] - base;
       if (seen <= 0 || t.bounds[row * 2] >= base + kPage) continue;
@@ -279,7 +311,7 @@ struct ListWalk {
         if (end > t.key_end) end = t.key_end;
         continue;
       }
-      const int64_t page = key / kPage, cut = key % kPieceSlots, slot = key % kPage - cut;
+      const int64_t page = key / kPage, cut = key % kGroup, slot = key % kPage - cut;
       if (cut != 0) *lo = columns + cut;  // a window begins inside its first block
       int64_t taken = end - key + cut;
       if (taken > kPage - slot) taken = kPage - slot;
@@ -287,8 +319,8 @@ struct ListWalk {
       if (page == last_page && slot == last_slot) {
         tile->pieces[tile->count - 1].columns += taken;
       } else {
-        tile->pieces[tile->count++] = {t.k + t.pages[page] * t.k_page_bytes + slot * 4,
-                                       t.v + t.pages[page] * t.v_page_bytes + slot / Lane::kPack * t.value_width * 4, taken};
+        tile->pieces[tile->count++] = {t.k + t.pages[page] * t.k_page_bytes + GroupOffset(slot, KeyGroup<Lane>(t)),
+                                       t.v + t.pages[page] * t.v_page_bytes + slot / Lane::kPack * kGroup * 4, taken};
       }
       last_page = page;
       last_slot = slot + taken;
@@ -306,14 +338,14 @@ void FlashList(const FlashTile& t) {
   Tile tiles[2];
   int64_t lo, hi, next_lo, next_hi;
   bool more = walk.Next(&tiles[0], &lo, &hi);
-  Feed<Lane> feed;
-  if (more) feed.All(t, tiles[0]);
+  Feed<Lane> feed{t, RowBlocks(t.num_rows)};
+  feed.Start(more ? &tiles[0] : nullptr);
   for (int now = 0; more; now ^= 1, lo = next_lo, hi = next_hi) {
     more = walk.Next(&tiles[now ^ 1], &next_lo, &next_hi);
-    feed.Start(t, more ? &tiles[now ^ 1] : nullptr, RowBlocks(t), hi);
+    feed.Start(more ? &tiles[now ^ 1] : nullptr);
     for (int64_t row = 0; row < t.num_rows; ++row) t.bounds[row * 2] = lo, t.bounds[row * 2 + 1] = hi;
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+    for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
+      rows = NextRows(t.num_rows - row);
       BlockOf<Lane, kRowBlock>(rows, t, row, tiles[now], &feed);
     }
   }

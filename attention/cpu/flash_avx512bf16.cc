@@ -21,13 +21,15 @@ namespace {
 #include "attention/cpu/key_mass-inl.h"
 
 struct Bf16Lane {
-  static constexpr int kPack = 2, kRowPack = 2;
+  static constexpr int kPack = 2, kRowPack = 2, kParts = 1;
   using B = __m512i;
+  template <int>
   static B LoadLanes(const uint32_t* p) { return _mm512_loadu_si512(p); }
-  static B LoadFirst(const uint32_t* p) { return _mm512_and_si512(LoadLanes(p), _mm512_set1_epi32(0xffff)); }
+  static B LoadFirst(const uint32_t* p) { return _mm512_and_si512(LoadLanes<0>(p), _mm512_set1_epi32(0xffff)); }
+  template <int>
   static B Broadcast(const uint32_t* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
-  static F Dot(F acc, B a, B b) {
-    return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  static void AddProduct(F& acc, B a, B b) {
+    acc = _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
   static void Put(uint32_t* lanes, int64_t element, F value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(reinterpret_cast<uint16_t*>(lanes) + element),

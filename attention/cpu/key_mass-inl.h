@@ -27,8 +27,8 @@ void KeyMass(const KeyMassTile& m) {
   Pack<Lane>(t);
   for (int64_t page = t.bounds[0] / kPage; page * kPage < t.bounds[1]; ++page) {
     const Tile tile = PageTile(t, page, t.bounds[1] - page * kPage);
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+    for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
+      rows = NextRows(t.num_rows - row);
       MassOf<Lane, kRowBlock>(m, row, rows, tile);
     }
   }
@@ -72,8 +72,8 @@ void BlockPeaks(const BlockPeaksTile& m) {
   }
   for (int64_t page = 0; page * kPage < t.key_end; ++page) {
     const Tile tile = PageTile(t, page, t.key_end - page * kPage);
-    for (int64_t row = 0; row < t.num_rows; row += kRowBlock) {
-      const int64_t rows = t.num_rows - row < kRowBlock ? t.num_rows - row : kRowBlock;
+    for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
+      rows = NextRows(t.num_rows - row);
       PeaksOf<Lane, kRowBlock>(m, row, rows, tile);
     }
   }

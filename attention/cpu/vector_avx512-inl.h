@@ -2,18 +2,20 @@
 
 using F = __m512;
 constexpr int kLanes = 16;
-constexpr int kRowBlock = 12;
+constexpr int kRegisters = 32;
+constexpr int kRowBlock = 12;  // 24 accumulators, 2 columns, 1 broadcast, 1 mask
 
 inline F Load(const float* p) { return _mm512_loadu_ps(p); }
 inline void Store(float* p, F v) { _mm512_storeu_ps(p, v); }
 inline F Set(float x) { return _mm512_set1_ps(x); }
 inline F Add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F Sub(F a, F b) { return _mm512_sub_ps(a, b); }
 inline F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F Div(F a, F b) { return _mm512_div_ps(a, b); }
 inline F Max(F a, F b) { return _mm512_max_ps(a, b); }
 inline F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-inline F Round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline F Scale2(F x, F n) { return _mm512_scalef_ps(x, n); }
+inline void MulAdd(F& acc, F a, F b) { acc = _mm512_fmadd_ps(a, b, acc); }
+inline F ExponentOf(F x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23)); }
 inline F Keep(F x, int first, int lo, int hi) {
   const __m512i column = _mm512_add_epi32(_mm512_set1_epi32(first),
                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
@@ -21,15 +23,16 @@ inline F Keep(F x, int first, int lo, int hi) {
                            _mm512_cmplt_epi32_mask(column, _mm512_set1_epi32(hi));
   return _mm512_mask_blend_ps(inside, Set(-__builtin_inff()), x);
 }
-inline F ZeroBelow(F x, F limit, F value) {
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), value);
-}
 inline float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }
 inline float ReduceAdd(F v) { return _mm512_reduce_add_ps(v); }
 inline uint16_t RoundBf16(float x) {
   uint32_t bits;
   __builtin_memcpy(&bits, &x, sizeof(bits));
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline F LoadEven(const uint32_t* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+inline F LoadOdd(const uint32_t* p) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
 inline F LoadBf16(const uint16_t* p) {
   const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
