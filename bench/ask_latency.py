@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """How soon `lectern ask` says its first word, and how soon it stops when told to.
 
-  ask_latency.py LECTERN DATA COLLECTION QUESTION [--repeats 5]
+  ask_latency.py LECTERN DATA COLLECTION QUESTION [--repeats 5] [--rows FILE]
 
 Prints the first token and the whole answer in seconds (median, smallest, largest; a new process each time, as users start it), then the time
-from SIGINT to the end of the process, sent at moments spread over such a run.
+from SIGINT to the end of the process, sent at moments spread over such a run, loading included. --rows appends all values as a JSON line.
 """
 import argparse
 import json
@@ -25,6 +25,7 @@ def main():
     parser.add_argument("collection")
     parser.add_argument("question")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rows")
     args, more = parser.parse_known_args()
     command = [args.lectern, "--data", args.data, "--json", "ask", args.collection, args.question, *more]
     first, total, whole = [], [], []
@@ -40,15 +41,21 @@ def main():
           f"{result['answer_mode']}")
     print(f"first token, search and loading included: {spread(first)} s")
     print(f"whole answer: {spread(total)} s; process: {spread(whole)} s")
-    stops, codes = [], set()
-    for i in range(2 * args.repeats):
+    stops, codes = {}, set()
+    for i in range(4 * args.repeats):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(statistics.median(whole) * (i + 0.5) / (2 * args.repeats + 1))
+        after = statistics.median(whole) * (i + 0.5) / (4 * args.repeats + 1)
+        time.sleep(after)
         sent = time.perf_counter()
         process.send_signal(signal.SIGINT)
         codes.add(process.wait())
-        stops.append(1000 * (time.perf_counter() - sent))
-    print(f"stopped after SIGINT: {spread(stops)} ms, exit codes {sorted(codes)}")
+        stops[round(after, 3)] = round(1000 * (time.perf_counter() - sent), 1)
+    print(f"stopped after SIGINT: {spread(stops.values())} ms, exit codes {sorted(codes)}")
+    if args.rows:
+        with open(args.rows, "a", encoding="utf-8") as out:
+            out.write(json.dumps({"question": args.question, "prompt_tokens": result["usage"]["prompt_tokens"], "mode": result["answer_mode"],
+                                  "first_token_s": [round(v, 3) for v in first], "answer_s": [round(v, 3) for v in total],
+                                  "process_s": [round(v, 3) for v in whole], "stopped_ms_after_s": stops}) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const model_file::ModelFile& 
       options.max_context_tokens > 0 ? options.max_context_tokens : std::min(c.context_tokens, kDefaultContext);
   model->kv_type_ = options.arithmetic == nn::Arithmetic::kExact ? DType::kF32 : DType::kBF16;
   RETURN_IF_ERROR(model->Plan());
-  absl::StatusOr<Weights> weights = LoadWeights(file, c, options.arithmetic, pool);
+  absl::StatusOr<Weights> weights = LoadWeights(file, c, options.arithmetic, pool, options.cancel);
   if (!weights.ok()) return Annotate(weights.status(), file.path());
   model->weights_ = *std::move(weights);
   nn::RopeConfig rope = c.rope;

@@ -37,6 +37,7 @@ inline constexpr int64_t kMaxLogitRows = 16;  // 10 MB of logits at a vocabulary
 struct ModelOptions {
   nn::Arithmetic arithmetic = nn::Arithmetic::kFast;
   int64_t max_context_tokens = 0;  // 0: what the model allows, at most 32768
+  const CancelToken* cancel = nullptr;  // of loading
 };
 
 struct ForwardOptions {

@@ -84,7 +84,8 @@ absl::StatusOr<std::unique_ptr<Reader>> Reader::Open(const std::string& path, co
   }
   impl.pool = std::make_unique<ThreadPool>(options.num_threads > 0 ? options.num_threads : ThreadPool::HardwareThreads());
   ASSIGN_OR_RETURN(impl.model, Model::Load(*impl.file, {.arithmetic = options.arithmetic,
-                                                        .max_context_tokens = options.max_context_tokens}, *impl.pool));
+                                                        .max_context_tokens = options.max_context_tokens,
+                                                        .cancel = options.cancel}, *impl.pool));
   const Model& model = *impl.model;
   if (impl.tokenizer->vocab_size() > model.config().vocab_size) {
     return DataLoss(path, ": the tokenizer has ", impl.tokenizer->vocab_size(), " tokens, the model ",

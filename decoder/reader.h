@@ -35,6 +35,7 @@ struct ReaderOptions {
   int64_t kv_bytes = 0;                // 0: sized by max_context_tokens
   nn::Arithmetic arithmetic = nn::Arithmetic::kFast;
   std::string chat_template;           // empty: recognised from the model file
+  const CancelToken* cancel = nullptr;  // of opening
 };
 
 // Restricts which tokens may come next. State advances with Accept.

@@ -21,8 +21,8 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 // Finds tensors by their two names and remembers which were used.
 class Loader {
  public:
-  Loader(const ModelFile& file, const TransformerConfig& config, nn::Arithmetic arithmetic, ThreadPool& pool)
-      : file_(file), config_(config), arithmetic_(arithmetic), pool_(pool) {}
+  Loader(const ModelFile& file, const TransformerConfig& config, nn::Arithmetic arithmetic, ThreadPool& pool, const CancelToken* cancel)
+      : file_(file), config_(config), arithmetic_(arithmetic), pool_(pool), cancel_(cancel) {}
 
   std::string Name(std::string_view gguf, std::string_view hugging_face) const {
     return std::string(config_.container == Container::kGguf ? gguf : hugging_face);
@@ -43,6 +43,7 @@ class Loader {
   }
 
   absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, nn::Linear* out) {
+    RETURN_IF_ERROR(CheckCancel(cancel_));
     ASSIGN_OR_RETURN(const TensorInfo* tensor, Find(name, {rows, cols}));
     absl::StatusOr<nn::Linear> packed = nn::Linear::Pack(tensor->type, tensor->bytes, rows, cols, arithmetic_, pool_);
     if (!packed.ok()) return Annotate(packed.status(), "tensor " + name);
@@ -84,6 +85,7 @@ class Loader {
   const TransformerConfig& config_;
   const nn::Arithmetic arithmetic_;
   ThreadPool& pool_;
+  const CancelToken* const cancel_;
   std::unordered_set<std::string> used_;
   int64_t packed_bytes_ = 0;
 };
@@ -126,8 +128,8 @@ absl::Status LoadLayer(Loader& load, const TransformerConfig& c, int64_t layer, 
 }  // namespace
 
 absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const TransformerConfig& config,
-                                    nn::Arithmetic arithmetic, ThreadPool& pool) {
-  Loader load(file, config, arithmetic, pool);
+                                    nn::Arithmetic arithmetic, ThreadPool& pool, const CancelToken* cancel) {
+  Loader load(file, config, arithmetic, pool, cancel);
   Weights weights;
   const std::string embedding = load.Name("token_embd.weight", "model.embed_tokens.weight");
   ASSIGN_OR_RETURN(const TensorInfo* table, load.Find(embedding, {config.vocab_size, config.model_dim}));

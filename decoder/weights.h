@@ -6,7 +6,7 @@
 // Shapes:  matrices are [out, in]; norms and biases float vectors.
 // Threads: immutable after loading; any thread.
 // Errors:  kDataLoss (a tensor is missing or has another shape: name, expected, found), kUnimplemented (a tensor this
-//          architecture does not have, or a type no kernel multiplies: by name).
+//          architecture does not have, or a type no kernel multiplies: by name), kCancelled and kDeadlineExceeded (looked for at each matrix).
 // Cost:    loading reads every byte once; the mapped pages of what was repacked are released. An embedding table
 //          that is not also the output matrix stays in the mapping, a row is dequantised when it is asked for.
 #pragma once
@@ -17,6 +17,7 @@
 #include <span>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/nn/linear.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -45,6 +46,6 @@ struct Weights {
 };
 
 absl::StatusOr<Weights> LoadWeights(const model_file::ModelFile& file, const TransformerConfig& config,
-                                    nn::Arithmetic arithmetic, ThreadPool& pool);
+                                    nn::Arithmetic arithmetic, ThreadPool& pool, const CancelToken* cancel = nullptr);
 
 }  // namespace lectern::decoder

@@ -114,13 +114,14 @@ absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) 
   return reranker.get();
 }
 
-absl::StatusOr<decoder::Reader*> Engine::Reader() {
+absl::StatusOr<decoder::Reader*> Engine::Reader(const CancelToken* cancel) {
   ASSIGN_OR_RETURN(const std::string path, models_.Resolve(config_.String("reader.model")));
   absl::MutexLock lock(&mutex_);
   if (reader_ == nullptr) {
     decoder::ReaderOptions options;
     options.num_threads = static_cast<int>(config_.Int("reader.threads"));
     options.chat_template = config_.String("reader.chat_template");
+    options.cancel = cancel;
     ASSIGN_OR_RETURN(reader_, decoder::Reader::Open(path, options));
   }
   return reader_.get();

@@ -56,7 +56,7 @@ class Engine {
   // The encoder for searching a corpus; null with a reason in *why. Corpus::Search refuses one whose fingerprint differs.
   absl::StatusOr<index::Encoder*> EncoderOf(const index::Corpus& corpus, std::string* why);
   absl::StatusOr<index::CrossEncoder*> Reranker(const std::string& model);
-  absl::StatusOr<decoder::Reader*> Reader();
+  absl::StatusOr<decoder::Reader*> Reader(const CancelToken* cancel = nullptr);  // cancel: of opening it
 
  private:
   absl::StatusOr<std::unique_ptr<index::DocumentStore>> OpenStore(uint64_t expected_seq) const;

@@ -126,7 +126,7 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
     ASSIGN_OR_RETURN(const std::string sha256, context.engine->models().Sha256(config.String("reader.model")));
     reader_json = {{"id", config.String("reader.model")}, {"sha256", sha256}};
   }
-  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
+  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader(&InterruptToken()));
   const double load_ms = MsSince(load_start);
   answer::ReaderModel model(*reader);
   answer::AnswerResult result;

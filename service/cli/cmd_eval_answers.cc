@@ -148,7 +148,7 @@ absl::StatusOr<std::string> ReadAll(Context& context, const Args& args, const st
   ASSIGN_OR_RETURN(AnswersOut out, AnswersOut::Open(path, args.resume, run));
   const std::optional<int64_t> behind = search ? ChangesBehind(*context.engine, args.collection, search->corpus()) : std::nullopt;
   if (behind.value_or(0) > 0) context.terminal->Note(internal::Concat(*behind, " newer changes are not in the generation that is searched; documents that changed are not cited"));
-  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader());
+  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader(&InterruptToken()));
   answer::ReaderModel model(*reader);
   answer::Answerer answerer(model, search ? search->encoder() : nullptr);
   Progress progress(*context.terminal, "read", static_cast<int64_t>(questions.size()), "questions");

@@ -174,6 +174,13 @@ TEST(Reader, CancellingStopsAPrefillBeforeItsEnd) {
   EXPECT_TRUE(Qwen().Generate(Chat(Qwen(), "Still there?"), {.max_tokens = 2}).ok());
 }
 
+TEST(Reader, CancellingStopsOpening) {
+  LECTERN_NEED(testing::ModelPath(kSmol));
+  CancelToken cancel;
+  cancel.Cancel();
+  EXPECT_EQ(Reader::Open(testing::ModelPath(kSmol), {.cancel = &cancel}).status().code(), absl::StatusCode::kCancelled);
+}
+
 TEST(Reader, TooLongAPromptNamesNeedLimitAndSetting) {
   LECTERN_NEED(testing::ModelPath(kQwen));
   const auto g = Qwen().Generate(std::vector<int32_t>(2040, 5), {.max_tokens = 20});
