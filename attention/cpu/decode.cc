@@ -166,48 +166,66 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeRows& step, const Blo
     }
   };
   std::atomic<int64_t> next{0};
+  // The next item that nobody has taken; false at the end.
+  struct Item {
+    FlashTile tile;
+    int64_t item, row, chunks;
+  };
+  const auto take = [&](int thread, int64_t from_row, Item* to) {
+    const int64_t item = next.fetch_add(1, std::memory_order_relaxed);
+    if (item >= items) return false;
+    int64_t row = from_row;
+    while (shared.starts[row + 1] <= item) ++row;
+    const int64_t b = row / p.k_heads, kv_head = row % p.k_heads, chunk = item - shared.starts[row];
+    const Keys keys = keys_of(row);
+    Carver at(shared.partials + item * partial_bytes);
+    FlashTile tile = CarvePartial(plan, at);
+    FlashTile buffers{};
+    Carver own(base + thread * tile_bytes);
+    CarveTile(plan, group, own, &buffers);
+    tile.packed_q = buffers.packed_q;
+    tile.scores = buffers.scores;
+    tile.weights = buffers.weights;
+    tile.bounds = buffers.bounds;
+    tile.q = step.q + b * step.q_batch_stride + kv_head * group * step.q_head_stride;
+    tile.q_head_stride = step.q_head_stride;
+    tile.group = tile.num_rows = group;
+    tile.first_position = step.lengths[b] - 1;
+    tile.k = reinterpret_cast<const char*>(step.k.base) + kv_head * step.k.head_stride * ElementBytes(p.kv_type);
+    tile.v = reinterpret_cast<const char*>(step.v.base) + kv_head * step.v.head_stride * ElementBytes(p.kv_type);
+    tile.k_page_bytes = step.k.page_stride * ElementBytes(p.kv_type);
+    tile.v_page_bytes = step.v.page_stride * ElementBytes(p.kv_type);
+    tile.pages = step.page_table + b * step.page_table_stride;
+    tile.key_width = p.key_width;
+    tile.value_width = p.value_width;
+    tile.scale = plan.variant.scale;
+    tile.soft_cap = plan.variant.soft_cap;
+    tile.key_begin = keys.range.begin;
+    tile.key_end = keys.range.end;
+    if (keys.blocks != nullptr) {
+      tile.blocks = keys.blocks + chunk * keys.chunk;
+      tile.num_blocks = std::min(keys.chunk, keys.num_blocks - chunk * keys.chunk);
+      tile.block_tokens = blocks->block_tokens;
+    } else {
+      const int64_t first = keys.range.begin / kPageSlots * kPageSlots + chunk * keys.chunk;
+      tile.key_begin = std::max(tile.key_begin, first);
+      tile.key_end = std::min(tile.key_end, first + keys.chunk);
+    }
+    *to = {tile, item, row, keys.chunks};
+    return true;
+  };
   const auto work = [&](int thread) {
     if (thread >= plan.num_threads) return;
-    int64_t row = 0;
-    for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
-      while (shared.starts[row + 1] <= item) ++row;
-      const int64_t b = row / p.k_heads, kv_head = row % p.k_heads, chunk = item - shared.starts[row];
-      const Keys keys = keys_of(row);
-      Carver at(shared.partials + item * partial_bytes);
-      FlashTile tile = CarvePartial(plan, at);
-      FlashTile buffers{};
-      Carver own(base + thread * tile_bytes);
-      CarveTile(plan, group, own, &buffers);
-      tile.packed_q = buffers.packed_q;
-      tile.scores = buffers.scores;
-      tile.weights = buffers.weights;
-      tile.bounds = buffers.bounds;
-      tile.q = step.q + b * step.q_batch_stride + kv_head * group * step.q_head_stride;
-      tile.q_head_stride = step.q_head_stride;
-      tile.group = tile.num_rows = group;
-      tile.first_position = step.lengths[b] - 1;
-      tile.k = reinterpret_cast<const char*>(step.k.base) + kv_head * step.k.head_stride * ElementBytes(p.kv_type);
-      tile.v = reinterpret_cast<const char*>(step.v.base) + kv_head * step.v.head_stride * ElementBytes(p.kv_type);
-      tile.k_page_bytes = step.k.page_stride * ElementBytes(p.kv_type);
-      tile.v_page_bytes = step.v.page_stride * ElementBytes(p.kv_type);
-      tile.pages = step.page_table + b * step.page_table_stride;
-      tile.key_width = p.key_width;
-      tile.value_width = p.value_width;
-      tile.scale = plan.variant.scale;
-      tile.soft_cap = plan.variant.soft_cap;
-      tile.key_begin = keys.range.begin;
-      tile.key_end = keys.range.end;
-      if (keys.blocks != nullptr) {
-        tile.blocks = keys.blocks + chunk * keys.chunk;
-        tile.num_blocks = std::min(keys.chunk, keys.num_blocks - chunk * keys.chunk);
-        tile.block_tokens = blocks->block_tokens;
-      } else {
-        const int64_t first = keys.range.begin / kPageSlots * kPageSlots + chunk * keys.chunk;
-        tile.key_begin = std::max(tile.key_begin, first);
-        tile.key_end = std::min(tile.key_end, first + keys.chunk);
-      }
-      kernel(tile);
-      if (shared.done[row].fetch_add(1, std::memory_order_acq_rel) + 1 == keys.chunks) finish(row, keys.chunks);
+    Item now{}, then{};
+    for (bool more = take(thread, 0, &now); more; now = then) {
+      // The first keys of the next item come in under the last products of this one; the last items wait for who is free.
+      const bool early = now.item + 2 * plan.num_threads < items;
+      if (early) more = take(thread, now.row, &then);
+      now.tile.then = early && more ? &then.tile : nullptr;
+      kernel(now.tile);
+      if (shared.done[now.row].fetch_add(1, std::memory_order_acq_rel) + 1 == now.chunks) finish(now.row, now.chunks);
+      if (!early) more = take(thread, now.row, &then);
+      then.tile.asked = early;
     }
   };
   if (items <= 1 || total_keys * key_bytes < kForkBytes || execution.pool == nullptr) {

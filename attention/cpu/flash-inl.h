@@ -270,17 +270,29 @@ inline int64_t NextRows(int64_t left) {
 }
 
 template <class Lane>
+bool FirstTile(const FlashTile* t, Tile* tile);
+
+// Asks for the keys of `tile` unless they are on their way, then, while it is computed, for those of the next tile.
+template <class Lane>
+inline Feed<Lane> StartFeed(const FlashTile& t, const Tile* tile) {
+  Feed<Lane> feed{t, RowBlocks(t.num_rows)};
+  if (!t.asked) feed.Start(tile);
+  return feed;
+}
+
+template <class Lane>
 void FlashPages(const FlashTile& t) {
   const int64_t begin = t.bounds[0], end = t.bounds[(t.num_rows - 1) * 2 + 1];  // the first row sees furthest back
   if (begin >= end) return;
   const Tile first = PageTile(t, begin / kPage, end - begin / kPage * kPage);
-  Feed<Lane> feed{t, RowBlocks(t.num_rows)};
-  feed.Start(&first);
+  Feed<Lane> feed = StartFeed<Lane>(t, &first);
+  Tile then;
+  const Tile* last = FirstTile<Lane>(t.then, &then) ? &then : nullptr;
   for (int64_t page = begin / kPage; page * kPage < end; ++page) {
     const int64_t base = page * kPage;
     const bool more = base + kPage < end;
     const Tile next = PageTile(t, more ? page + 1 : page, end - base - kPage);
-    feed.Start(more ? &next : nullptr);
+    feed.Start(more ? &next : last);
     for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
       rows = NextRows(t.num_rows - row);
       // Rows are in order of position: the last one sees furthest, the first one furthest back.
@@ -333,16 +345,26 @@ struct ListWalk {
 };
 
 template <class Lane>
+bool FirstTile(const FlashTile* t, Tile* tile) {
+  int64_t lo, hi;
+  if (t == nullptr || t->key_begin >= t->key_end) return false;
+  if (t->blocks != nullptr) return ListWalk<Lane>{*t}.Next(tile, &lo, &hi);
+  *tile = PageTile(*t, t->key_begin / kPage, t->key_end - t->key_begin / kPage * kPage);
+  return true;
+}
+
+template <class Lane>
 void FlashList(const FlashTile& t) {
   ListWalk<Lane> walk{t};
   Tile tiles[2];
   int64_t lo, hi, next_lo, next_hi;
   bool more = walk.Next(&tiles[0], &lo, &hi);
-  Feed<Lane> feed{t, RowBlocks(t.num_rows)};
-  feed.Start(more ? &tiles[0] : nullptr);
+  Feed<Lane> feed = StartFeed<Lane>(t, more ? &tiles[0] : nullptr);
+  Tile then;
+  const Tile* last = FirstTile<Lane>(t.then, &then) ? &then : nullptr;
   for (int now = 0; more; now ^= 1, lo = next_lo, hi = next_hi) {
     more = walk.Next(&tiles[now ^ 1], &next_lo, &next_hi);
-    feed.Start(more ? &tiles[now ^ 1] : nullptr);
+    feed.Start(more ? &tiles[now ^ 1] : last);
     for (int64_t row = 0; row < t.num_rows; ++row) t.bounds[row * 2] = lo, t.bounds[row * 2 + 1] = hi;
     for (int64_t row = 0, rows; row < t.num_rows; row += rows) {
       rows = NextRows(t.num_rows - row);

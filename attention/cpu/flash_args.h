@@ -32,6 +32,8 @@ struct FlashTile {
   // [i * block_tokens, (i + 1) * block_tokens), a multiple of 16.
   const int32_t* blocks;
   int64_t num_blocks, block_tokens;
+  const FlashTile* then;  // what the thread does next, or null: its first keys are asked for; `asked`: they have been
+  bool asked;
   // Results: the sums before the division, and the softmax state with scores in units of log2.
   float* acc;   // [row, value_width]
   float* peak;  // [row]
