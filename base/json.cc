@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <algorithm>
+
 namespace lectern {
 namespace {
 
@@ -35,6 +37,24 @@ absl::Status WrongType(std::string_view key, const char* wanted, const Json& got
 }
 
 }  // namespace
+
+JsonBox::JsonBox() = default;
+JsonBox::JsonBox(Json value) : value_(std::make_unique<Json>(std::move(value))) {}
+JsonBox::JsonBox(const JsonBox& other) : value_(other.value_ != nullptr ? std::make_unique<Json>(*other.value_) : nullptr) {}
+JsonBox::JsonBox(JsonBox&& other) noexcept = default;
+JsonBox& JsonBox::operator=(JsonBox other) noexcept {
+  value_.swap(other.value_);
+  return *this;
+}
+JsonBox::~JsonBox() = default;
+Json& JsonBox::operator*() {
+  if (value_ == nullptr) value_ = std::make_unique<Json>();
+  return *value_;
+}
+const Json& JsonBox::operator*() const {
+  static const Json kNull;
+  return value_ != nullptr ? *value_ : kNull;
+}
 
 absl::StatusOr<Json> ParseJson(std::string_view text, JsonLimits limits) {
   if (static_cast<int64_t>(text.size()) > limits.max_bytes) {

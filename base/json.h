@@ -16,11 +16,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/json_fwd.h"
 #include "base/status.h"
 
 namespace lectern {
-
-using Json = nlohmann::ordered_json;
 
 struct JsonLimits {
   int max_depth = 64;

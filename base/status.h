@@ -10,7 +10,9 @@
 // Cost:    a message is built only when an error is made.
 #pragma once
 
-#include <sstream>
+#include <charconv>
+#include <concepts>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,18 +23,42 @@
 namespace lectern {
 
 namespace internal {
+// One argument of a message, as text. No stream: every file makes messages, and streams would be compiled in each.
+class Piece {
+ public:
+  Piece(const char* text) : text_(text) {}
+  Piece(char c) : Piece(std::string_view(&c, 1), 0) {}
+  Piece(double value);   // six digits, as printf's %g
+  Piece(float value) : Piece(static_cast<double>(value)) {}
+  template <std::same_as<bool> T>   // no pointer turns into it
+  Piece(T value) : Piece(value ? '1' : '0') {}
+  template <std::integral T>
+  Piece(T value) requires(!std::same_as<T, bool>) : text_(digits_, static_cast<size_t>(std::to_chars(digits_, digits_ + sizeof(digits_), value).ptr - digits_)) {}
+  template <class T> requires requires(const T& text) { text.data(); text.size(); }
+  Piece(const T& text) : text_(text.data(), text.size()) {}   // std::string, std::string_view, absl::string_view
+  Piece(const Piece&) = delete;
+  Piece& operator=(const Piece&) = delete;
+  std::string_view text() const { return text_; }
+
+ private:
+  Piece(std::string_view copied, int) : text_(digits_, copied.copy(digits_, sizeof(digits_))) {}
+  char digits_[24];
+  std::string_view text_;
+};
+
+std::string Join(std::initializer_list<Piece> pieces);
+absl::Status Error(absl::StatusCode code, std::initializer_list<Piece> pieces);
+
 template <class... Args>
 std::string Concat(const Args&... args) {
-  std::ostringstream out;
-  (out << ... << args);
-  return std::move(out).str();
+  return Join({Piece(args)...});
 }
 }  // namespace internal
 
 #define LECTERN_STATUS_MAKER(Name, Code)                                          \
   template <class... Args>                                                        \
   absl::Status Name(const Args&... args) {                                        \
-    return absl::Status(absl::StatusCode::Code, internal::Concat(args...));       \
+    return internal::Error(absl::StatusCode::Code, {internal::Piece(args)...});   \
   }
 LECTERN_STATUS_MAKER(InvalidArgument, kInvalidArgument)        // the caller's value breaks a rule
 LECTERN_STATUS_MAKER(NotFound, kNotFound)                      // a named thing does not exist
@@ -50,12 +76,7 @@ LECTERN_STATUS_MAKER(Internal, kInternal)                      // a bug of ours 
 #undef LECTERN_STATUS_MAKER
 
 // The same status with `context` and ": " before its message. Cost: one string.
-inline absl::Status Annotate(const absl::Status& status, std::string_view context) {
-  if (status.ok()) return status;
-  return absl::Status(status.code(),
-                      internal::Concat(context, ": ", std::string_view(status.message().data(),
-                                                                       status.message().size())));
-}
+absl::Status Annotate(const absl::Status& status, std::string_view context);
 
 }  // namespace lectern
 

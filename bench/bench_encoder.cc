@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iostream>
 
+#include "base/json.h"
 #include "bench/beir_folder.h"
 #include "index/encoder.h"
 

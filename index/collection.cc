@@ -1,5 +1,6 @@
 #include "index/collection.h"
 
+#include "base/json.h"
 #include "index/data_directory.h"
 
 namespace lectern::index {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/json.h"
 #include "index/analyzer.h"
 #include "index/bm25_segment.h"
 #include "index/corpus.h"

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "index/corpus-inl.h"
 
 namespace lectern::index {
@@ -29,7 +30,7 @@ absl::Status Damaged(const absl::Status& status, std::string_view collection) {
 }  // namespace
 
 absl::Status CorpusImpl::Load(std::vector<SegmentFiles> all_files, const CollectionState& state) {
-  settings_ = state.settings;
+  settings_ = *state.settings;
   generation_ = state.generation;
   indexed_seq_ = state.indexed_seq;
   std::string analyzer = settings_.value("analyzer_version", settings_.value("analyzer", std::string("en")));

@@ -26,7 +26,7 @@
 #include <vector>
 
 #include "base/cancel.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/status.h"
 #include "index/data_directory.h"
 #include "index/document.h"
@@ -83,7 +83,7 @@ struct SearchHit {
   std::vector<Span> highlights;                     // in the document's text, bytes
   bool highlights_cut = false;                      // more than kMaxHighlights; the first ones are here
   std::vector<RetrieverScore> sources;
-  Json explanation;                                 // null unless asked for
+  JsonBox explanation;                              // null unless asked for
 };
 
 struct SearchResponse {

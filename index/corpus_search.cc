@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/corpus-inl.h"
 #include "index/highlight.h"

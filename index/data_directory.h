@@ -26,7 +26,7 @@
 #include <vector>
 
 #include "base/file.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/status.h"
 
 namespace lectern::index {
@@ -50,7 +50,7 @@ struct CollectionState {
   uint64_t generation = 0;
   uint64_t indexed_seq = 0;      // changes up to here are in the segments
   std::vector<SegmentEntry> segments;   // oldest first
-  Json settings;                 // analyzer, chunking, encoder fingerprint, schema: what searching needs
+  JsonBox settings;              // analyzer, chunking, encoder fingerprint, schema: what searching needs
 };
 
 struct Manifest {

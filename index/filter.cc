@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "base/json.h"
 #include "index/schema.h"
 
 namespace lectern::index {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/json.h"
 #include "index/data_directory.h"
 #include "index/deletes.h"
 #include "index/document_store.h"
@@ -35,7 +36,7 @@ inline absl::StatusOr<OpenSegment> OpenDocuments(const std::string& data_dir, st
   return segment;
 }
 
-inline bool HasVectors(const CollectionState& state) { return state.settings.contains("encoder"); }
+inline bool HasVectors(const CollectionState& state) { return state.settings->contains("encoder"); }
 
 inline CollectionState StateOf(const Manifest& manifest, std::string_view collection) {
   const auto it = manifest.collections.find(std::string(collection));

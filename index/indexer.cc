@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/json.h"
 #include "index/collection.h"
 #include "index/indexer-inl.h"
 #include "index/segment_builder.h"
@@ -14,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string Fingerprint(const CollectionState& state) {
-  return HasVectors(state) ? state.settings["encoder"].value("fingerprint", std::string()) : std::string();
+  return HasVectors(state) ? state.settings->at("encoder").value("fingerprint", std::string()) : std::string();
 }
 
 Json SettingsOf(const CollectionSettings& settings, const Analyzer& analyzer, const Encoder* encoder) {
@@ -113,13 +114,13 @@ class VectorSource {
 
 // Whether new documents can stand beside those that are indexed.
 absl::Status CheckFits(std::string_view collection, const CollectionState& state, const Analyzer& analyzer, const Encoder* encoder) {
-  const std::string indexed_with = state.settings.value("analyzer_version", std::string("?"));
+  const std::string indexed_with = state.settings->value("analyzer_version", std::string("?"));
   if (indexed_with != analyzer.name()) {
     return FailedPrecondition("collection '", collection, "' was indexed with analyzer ", indexed_with, ", this is ", analyzer.name(),
                               "; `lectern index build` indexes it anew");
   }
   if (!HasVectors(state)) return absl::OkStatus();
-  const std::string model = state.settings.value("embed_model", std::string());
+  const std::string model = state.settings->value("embed_model", std::string());
   if (encoder == nullptr) {
     return FailedPrecondition("collection '", collection, "' has vectors, and its encoder '", model, "' is not at hand for the new documents; "
                               "`lectern model add PATH --as ", model, "` brings it");
@@ -215,7 +216,7 @@ absl::StatusOr<IndexReport> UpdateIndex(DataDirectory& dir, const DocumentStore&
   next.settings = SettingsOf(parts.settings, *parts.analyzer, first ? options.encoder : nullptr);
   // Segments that stay are what they were, whatever is at hand now: the settings say what is in all of them.
   for (const char* made_with : {"analyzer_version", "encoder", "denoise"}) {
-    if (!first && state.settings.contains(made_with)) next.settings[made_with] = state.settings[made_with];
+    if (!first && state.settings->contains(made_with)) (*next.settings)[made_with] = state.settings->at(made_with);
   }
   RETURN_IF_ERROR(dir.Publish(collection, next));
   report.generation = next.generation;
@@ -261,7 +262,7 @@ absl::StatusOr<IndexReport> BuildIndex(DataDirectory& dir, const DocumentStore& 
   next.indexed_seq = seq;
   ASSIGN_OR_RETURN(next.segments, builder.Finish());
   next.settings = SettingsOf(parts.settings, *parts.analyzer, options.encoder);
-  if (!builder.denoise_reports().empty()) next.settings["denoise"] = builder.denoise_reports();
+  if (!builder.denoise_reports().empty()) (*next.settings)["denoise"] = builder.denoise_reports();
   RETURN_IF_ERROR(dir.Publish(collection, next));
   report.generation = next.generation;
   report.indexed_seq = next.indexed_seq;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/cancel.h"
+#include "base/json_fwd.h"
 #include "base/thread_pool.h"
 #include "index/data_directory.h"
 #include "index/dense_index.h"
@@ -39,7 +40,7 @@ struct DenoiseRequest {
 };
 struct DenoiseResult {
   std::vector<float> fitted;   // empty: none
-  Json report;
+  JsonBox report;
 };
 using DenoiseHook = std::function<absl::StatusOr<DenoiseResult>(const DenoiseRequest&)>;
 inline constexpr int64_t kDenoiseSample = 2000;   // chunks of a segment whose texts the hook gets

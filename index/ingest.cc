@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/data_directory.h"
 #include "index/record_queue.h"

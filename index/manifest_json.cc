@@ -127,7 +127,7 @@ std::string EncodeManifest(const Manifest& manifest) {
     for (const SegmentEntry& segment : state.segments) segments.push_back(ToJson(segment));
     collections[name] = Json{{"generation", state.generation},
                              {"indexed_seq", state.indexed_seq},
-                             {"settings", state.settings},
+                             {"settings", *state.settings},
                              {"segments", std::move(segments)}};
   }
   Json aliases = Json::object();

@@ -6,7 +6,10 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <sstream>
+
+#include "base/json.h"
 
 namespace lectern::index {
 namespace {

@@ -148,8 +148,8 @@ absl::Status SegmentBuilder::Denoise(SegmentEntry& entry) {
     }
     ASSIGN_OR_RETURN(entry.files.emplace_back(), DenseIndex::WriteFitted(std::move(denoised.fitted), dim, *open_->folder, *options_.pool));
   }
-  denoised.report["segment"] = entry.folder;
-  denoise_reports_.push_back(std::move(denoised.report));
+  (*denoised.report)["segment"] = entry.folder;
+  denoise_reports_.push_back(std::move(*denoised.report));
   return absl::OkStatus();
 }
 

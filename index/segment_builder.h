@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "index/analyzer.h"
 #include "index/bm25_segment.h"

@@ -22,6 +22,7 @@ started=$SECONDS
 scripts/packages.sh test
 python3 scripts/check_layers.py
 python3 scripts/check_headers.py
+python3 scripts/check_includes.py
 python3 scripts/check_threads.py || [ $? = 77 ]   # 77: no clang++ here
 scripts/fetch_models.py
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/json.h"
 #include "manifold/decide.h"
 #include "service/eval/manifold/collection.h"
 #include "service/eval/text_noise.h"
@@ -35,7 +36,7 @@ absl::StatusOr<std::vector<float>> Encode(const std::vector<std::string>& texts,
 }  // namespace
 
 std::string DenoiseModeOf(const index::CollectionState& state) {
-  const Json reports = state.settings.value("denoise", Json::array());
+  const Json reports = state.settings->value("denoise", Json::array());
   return reports.empty() ? "off" : reports[0].value("mode", std::string("off"));
 }
 
@@ -48,7 +49,7 @@ absl::StatusOr<index::DenoiseHook> MakeDenoiseHook(const std::string& mode, inde
     const int64_t chunks = static_cast<int64_t>(request.sample_chunks.size());
     index::DenoiseResult result;
     if (encoder == nullptr || chunks < kLeastChunks) {
-      result.report = {{"on", false}, {"reason", encoder == nullptr ? std::string("no vectors, so no replicas and nothing to fit")
+      *result.report = {{"on", false}, {"reason", encoder == nullptr ? std::string("no vectors, so no replicas and nothing to fit")
                                                                     : internal::Concat("too few chunks to measure noise: ", chunks, " of ", kLeastChunks)}};
     } else {
       std::vector<std::string> one, other, questions;
@@ -69,11 +70,11 @@ absl::StatusOr<index::DenoiseHook> MakeDenoiseHook(const std::string& mode, inde
                        manifold::Denoise({.raw = request.vectors, .dim = request.dim, .first = first, .second = second, .rows = request.sample_chunks,
                                           .questions = asked, .answers = answers},
                                          {.mode = mode == "on" ? manifold::DenoiseMode::kOn : manifold::DenoiseMode::kAuto, .cancel = hooks.cancel}, pool));
-      result.report = eval::DenoisedJson(denoised);
+      *result.report = eval::DenoisedJson(denoised);
       if (denoised.on) result.fitted = std::move(denoised.vectors);
     }
-    result.report["mode"] = mode;
-    if (hooks.note) hooks.note(DenoiseLine(result.report));
+    (*result.report)["mode"] = mode;
+    if (hooks.note) hooks.note(DenoiseLine(*result.report));
     return result;
   });
 }
@@ -94,7 +95,7 @@ std::string DenoiseLine(const Json& report) {
 
 std::vector<std::string> DenoiseLines(const index::CollectionState& state) {
   std::vector<std::string> lines;
-  const Json reports = state.settings.value("denoise", Json::array());
+  const Json reports = state.settings->value("denoise", Json::array());
   if (reports.empty()) return lines;
   bool any = false;
   int64_t added = 0;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "decoder/model_file/model_file.h"
 
 namespace lectern::service {

@@ -1,5 +1,6 @@
 #include <cmark.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "index/readers/extract.h"

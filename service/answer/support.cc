@@ -1,6 +1,7 @@
 #include "service/answer/support.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <unordered_map>

@@ -2,12 +2,13 @@
 
 #include <utility>
 
+#include "base/json.h"
 #include "index/bm25.h"
 
 namespace lectern::cli {
 namespace answer = service::answer;
 
-void AddAnswerFlags(Registry& registry, CLI::App* command) {
+void AddAnswerFlags(Registry& registry, CommandLine command) {
   registry.Setting(command, "--citations", "reader.citations", "required: every sentence has a verified quote; preferred, off");
   registry.Setting(command, "--answer-mode", "reader.answer_mode", "span: the documents' own words; prose: sentences; auto: by the question");
   registry.Setting(command, "--instruction", "reader.instruction", "system message in place of the built-in one");

@@ -22,7 +22,7 @@
 namespace lectern::cli {
 
 // Flags of the reader's settings.
-void AddAnswerFlags(Registry& registry, CLI::App* command);
+void AddAnswerFlags(Registry& registry, CommandLine command);
 absl::StatusOr<service::answer::AnswerOptions> AnswerOptionsOf(const service::Config& config);
 
 // The passages of a collection for one question after another.

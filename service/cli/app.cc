@@ -1,5 +1,7 @@
 #include "service/cli/app.h"
 
+#include <cstdlib>
+
 #include "base/cpu_target.h"
 
 #ifndef LECTERN_VERSION
@@ -27,20 +29,14 @@ absl::Status TakeLogging(const service::Config& config, GlobalFlags& flags) {
 
 }  // namespace
 
-CLI::App* Registry::Add(const std::string& name, const std::string& help, Command run, CLI::App* parent) {
-  CLI::App* command = (parent != nullptr ? parent : &app)->add_subcommand(name, help);
-  command->fallthrough();
-  if (run != nullptr) {
-    command->callback([this_chosen = &chosen, run = std::move(run)] { *this_chosen = run; });
-  } else {
-    command->require_subcommand(1);
-  }
-  return command;
+CommandLine Registry::Add(const std::string& name, const std::string& help, Command run, CommandLine parent) {
+  std::function<void()> choose;
+  if (run != nullptr) choose = [this_chosen = &chosen, run = std::move(run)] { *this_chosen = run; };
+  return (parent ? parent : program.root()).Add(name, help, std::move(choose));
 }
 
-void Registry::Setting(CLI::App* command, const std::string& flag, const std::string& key, const std::string& help) {
-  command->add_option_function<std::string>(
-      flag, [context = &context, key](const std::string& value) { context->overrides[key] = value; }, help);
+void Registry::Setting(CommandLine command, const std::string& flag, const std::string& key, const std::string& help) {
+  command.OptionFunction(flag, [context = &context, key](const std::string& value) { context->overrides[key] = value; }, help);
 }
 
 int Main(int argc, char** argv) {
@@ -48,24 +44,24 @@ int Main(int argc, char** argv) {
   Context context;
   context.version = LECTERN_VERSION;
   Command chosen;
-  CLI::App app("Index documents, search them, and read answers whose citations are checked against the stored text.", "lectern");
+  Program program("lectern", "Index documents, search them, and read answers whose citations are checked against the stored text.");
+  CommandLine root = program.root();
   GlobalFlags& flags = context.flags;
-  app.add_option("--data", flags.data, "data directory")->envname("LECTERN_DATA")->capture_default_str();
-  app.add_option("--config", flags.config_file, "TOML file of settings (see `lectern config schema`)");
-  app.add_flag("--json", flags.json, "one JSON object, or one a line, on stdout");
-  app.add_flag("-q,--quiet", flags.quiet, "no notes and no progress; warnings stay");
-  app.add_flag("-v,--verbose", flags.verbose, "more detail on stderr");
-  app.add_option("--log-format", flags.log_format, "lines on stderr: text or json")->check(CLI::IsMember({"text", "json"}));
-  app.add_option("--color", flags.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
-  app.add_flag("--no-progress", flags.no_progress, "no progress bar and no progress lines")->envname("LECTERN_NO_PROGRESS");
-  app.add_flag("-y,--yes", flags.yes, "do not ask");
-  app.add_option("--timeout", flags.timeout, "stop after this long: 500ms, 30s, 5m");
-  app.add_option("--url", flags.url, "talk to a server instead of opening the directory");
-  app.set_version_flag("--version", "lectern " LECTERN_VERSION);
-  app.require_subcommand(1);
-  app.set_help_all_flag("--help-all", "help of every command");
+  root.Option("--data", flags.data, "data directory").Environment("LECTERN_DATA").ShowDefault();
+  root.Option("--config", flags.config_file, "TOML file of settings (see `lectern config schema`)");
+  root.Flag("--json", flags.json, "one JSON object, or one a line, on stdout");
+  root.Flag("-q,--quiet", flags.quiet, "no notes and no progress; warnings stay");
+  root.Flag("-v,--verbose", flags.verbose, "more detail on stderr");
+  root.Option("--log-format", flags.log_format, "lines on stderr: text or json").OneOf({"text", "json"});
+  root.Option("--color", flags.color, "auto, always or never").OneOf({"auto", "always", "never"});
+  root.Flag("--no-progress", flags.no_progress, "no progress bar and no progress lines").Environment("LECTERN_NO_PROGRESS");
+  root.Flag("-y,--yes", flags.yes, "do not ask");
+  root.Option("--timeout", flags.timeout, "stop after this long: 500ms, 30s, 5m");
+  root.Option("--url", flags.url, "talk to a server instead of opening the directory");
 
-  Registry registry{app, context, chosen};
+  program.AddVersionAndHelp("lectern " LECTERN_VERSION);
+
+  Registry registry{program, context, chosen};
   RegisterCollections(registry);
   RegisterIngest(registry);
   RegisterSearch(registry);
@@ -75,17 +71,13 @@ int Main(int argc, char** argv) {
   for (const char* name : kNotInThisBuild) {
     registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> {
       return NotSupported("`lectern ", name, "` is not part of this build");
-    })->group("")->fallthrough(false)->prefix_command();
+    }).TakeAnything();
   }
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    context.terminal = std::make_unique<Terminal>(flags);
-    return context.terminal->Fail(InvalidArgument(error.what()));
-  }
+  const absl::StatusOr<std::optional<int>> parsed = program.Parse(argc, argv);
+  if (parsed.ok() && parsed->has_value()) return **parsed;
   context.terminal = std::make_unique<Terminal>(flags);
+  if (!parsed.ok()) return context.terminal->Fail(parsed.status());
   const Terminal& terminal = *context.terminal;
   if (const char* forced = std::getenv("LECTERN_CPU"); forced != nullptr && *forced != '\0') {
     if (auto target = ParseCpuTarget(forced); !target.ok()) return terminal.Fail(Annotate(target.status(), "LECTERN_CPU"));

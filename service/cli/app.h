@@ -8,7 +8,6 @@
 // Cost:    parsing loads nothing; a command opens what it needs.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "service/cli/command_line.h"
 #include "service/cli/terminal.h"
 #include "service/config.h"
 #include "service/engine.h"
@@ -37,13 +37,13 @@ using Command = std::function<absl::StatusOr<int>(Context&)>;   // the exit code
 
 // Registers a command; `run` is called once parsing is through.
 struct Registry {
-  CLI::App& app;
+  Program& program;
   Context& context;
   Command& chosen;
   // A subcommand of `parent` (or of the program).
-  CLI::App* Add(const std::string& name, const std::string& help, Command run, CLI::App* parent = nullptr);
+  CommandLine Add(const std::string& name, const std::string& help, Command run, CommandLine parent = {});
   // A flag that sets a configuration key.
-  void Setting(CLI::App* command, const std::string& flag, const std::string& key, const std::string& help);
+  void Setting(CommandLine command, const std::string& flag, const std::string& key, const std::string& help);
 };
 
 void RegisterCollections(Registry& registry);   // init, collection, document
@@ -51,7 +51,7 @@ void RegisterIngest(Registry& registry);        // ingest, index
 void RegisterSearch(Registry& registry);        // search, ask
 void RegisterModels(Registry& registry);        // model, embed, rerank
 void RegisterEval(Registry& registry);          // eval
-void RegisterEvalManifold(Registry& registry, CLI::App* eval);   // eval manifold
+void RegisterEvalManifold(Registry& registry, CommandLine eval);   // eval manifold
 void RegisterSystem(Registry& registry);        // config, doctor, completion
 
 int Main(int argc, char** argv);

@@ -1,8 +1,10 @@
 // ask: search, pack, read, judge, cite.
 #include <chrono>
+#include <cstdio>
 #include <map>
 #include <optional>
 
+#include "base/json.h"
 #include "service/cli/answering.h"
 
 namespace lectern::cli {
@@ -165,16 +167,16 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
 
 void RegisterAsk(Registry& registry) {
   auto args = std::make_shared<Args>();
-  CLI::App* ask = registry.Add("ask", "answer a question from the documents, with citations", [args](Context& c) { return Ask(c, *args); });
-  ask->add_option("COLLECTION", args->collection, "collection or alias")->required();
-  ask->add_option("QUESTION", args->question, "a question")->required();
+  CommandLine ask = registry.Add("ask", "answer a question from the documents, with citations", [args](Context& c) { return Ask(c, *args); });
+  ask.Option("COLLECTION", args->collection, "collection or alias").Required();
+  ask.Option("QUESTION", args->question, "a question").Required();
   AddAnswerFlags(registry, ask);
-  ask->add_option("--overflow", args->overflow, "drop_lowest or error, where the passages exceed the budget")->capture_default_str();
-  ask->add_option("--offset-unit", args->offset_unit, "of spans in --json: utf8, codepoint or utf16")->capture_default_str();
-  ask->add_option("--temperature", args->temperature, "prose: 0 is greedy");
-  ask->add_option("--seed", args->seed, "prose, above temperature 0");
-  ask->add_option("--sparse", args->sparse, "auto or off; ratios need a build with sparse decoding");
-  ask->add_flag("--stream", args->stream, "with --json: events as they come");
+  ask.Option("--overflow", args->overflow, "drop_lowest or error, where the passages exceed the budget").ShowDefault();
+  ask.Option("--offset-unit", args->offset_unit, "of spans in --json: utf8, codepoint or utf16").ShowDefault();
+  ask.Option("--temperature", args->temperature, "prose: 0 is greedy");
+  ask.Option("--seed", args->seed, "prose, above temperature 0");
+  ask.Option("--sparse", args->sparse, "auto or off; ratios need a build with sparse decoding");
+  ask.Flag("--stream", args->stream, "with --json: events as they come");
   AddSearchFlags(ask, args->search);
 }
 

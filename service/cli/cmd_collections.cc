@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/collection.h"
 #include "service/answer/text_units.h"
@@ -222,46 +223,46 @@ absl::StatusOr<int> ListDocuments(Context& context, const Args& args) {
 
 void RegisterCollections(Registry& registry) {
   auto args = std::make_shared<Args>();
-  CLI::App* init = registry.Add("init", "make a data directory", [args](Context& c) { return Init(c, *args); });
-  init->add_option("DIR", args->dir, "where")->required();
-  init->add_option("--durability", args->durability, "wal: a write is acknowledged once it is on disk");
+  CommandLine init = registry.Add("init", "make a data directory", [args](Context& c) { return Init(c, *args); });
+  init.Option("DIR", args->dir, "where").Required();
+  init.Option("--durability", args->durability, "wal: a write is acknowledged once it is on disk");
 
-  CLI::App* collection = registry.Add("collection", "make, list, show, drop and rename collections", nullptr);
+  CommandLine collection = registry.Add("collection", "make, list, show, drop and rename collections", nullptr);
   auto named = [&](const char* name, const char* help, Command run) {
-    CLI::App* command = registry.Add(name, help, std::move(run), collection);
-    command->add_option("NAME", args->name, "collection")->required();
+    CommandLine command = registry.Add(name, help, std::move(run), collection);
+    command.Option("NAME", args->name, "collection").Required();
     return command;
   };
-  CLI::App* create = named("create", "make a collection", [args](Context& c) { return Create(c, *args); });
-  create->add_option("--schema", args->schema_file, "TOML file of fields; default: inferred at the first ingest");
+  CommandLine create = named("create", "make a collection", [args](Context& c) { return Create(c, *args); });
+  create.Option("--schema", args->schema_file, "TOML file of fields; default: inferred at the first ingest");
   registry.Setting(create, "--embed-model", "models.embed", "sentence encoder, or none");
   registry.Setting(create, "--analyzer", "index.analyzer", "en, icu, or a Snowball language");
   registry.Setting(create, "--chunk-tokens", "index.chunk_tokens", "tokens of a chunk; 0: one chunk a document");
   registry.Setting(create, "--chunk-overlap", "index.chunk_overlap", "tokens that neighbouring chunks share");
   registry.Add("list", "every collection", [](Context& c) { return List(c); }, collection);
   named("show", "settings and sizes of a collection", [args](Context& c) { return Show(c, *args); });
-  CLI::App* drop = named("drop", "remove a collection and its documents", [args](Context& c) { return Drop(c, *args); });
-  drop->add_flag("--dry-run", args->dry_run, "say what would go");
-  CLI::App* alias = named("alias", "let NAME mean a collection, or another one, at once", [args](Context& c) { return Alias(c, *args); });
-  alias->add_option("COLLECTION", args->target, "the collection it means");
-  alias->add_flag("--remove", args->remove, "let it mean nothing");
+  CommandLine drop = named("drop", "remove a collection and its documents", [args](Context& c) { return Drop(c, *args); });
+  drop.Flag("--dry-run", args->dry_run, "say what would go");
+  CommandLine alias = named("alias", "let NAME mean a collection, or another one, at once", [args](Context& c) { return Alias(c, *args); });
+  alias.Option("COLLECTION", args->target, "the collection it means");
+  alias.Flag("--remove", args->remove, "let it mean nothing");
 
-  CLI::App* document = registry.Add("document", "show, remove and page through documents", nullptr);
+  CommandLine document = registry.Add("document", "show, remove and page through documents", nullptr);
   auto of_collection = [&](const char* name, const char* help, Command run, bool with_id) {
-    CLI::App* command = registry.Add(name, help, std::move(run), document);
-    command->add_option("COLLECTION", args->name, "collection or alias")->required();
-    if (with_id) command->add_option("ID", args->id, "document")->required();
+    CommandLine command = registry.Add(name, help, std::move(run), document);
+    command.Option("COLLECTION", args->name, "collection or alias").Required();
+    if (with_id) command.Option("ID", args->id, "document").Required();
     return command;
   };
-  CLI::App* get = of_collection("get", "print a document's text", [args](Context& c) { return Get(c, *args); }, true);
-  get->add_option("--span", args->span, "BEGIN:END of the extracted text: opens a citation");
-  get->add_option("--offset-unit", args->offset_unit, "of --span: utf8 (bytes), codepoint or utf16")->capture_default_str();
-  get->add_flag("--source", args->source, "the source bytes instead of the extracted text");
-  CLI::App* remove = of_collection("delete", "remove a document; it is not found again", [args](Context& c) { return Delete(c, *args); }, true);
-  remove->add_flag("--dry-run", args->dry_run, "say what would go");
-  CLI::App* list = of_collection("list", "documents in order of their ids", [args](Context& c) { return ListDocuments(c, *args); }, false);
-  list->add_option("--cursor", args->cursor, "start after this id");
-  list->add_option("--limit", args->limit, "this many at most; where more follow, the cursor to go on with is printed last")->capture_default_str();
+  CommandLine get = of_collection("get", "print a document's text", [args](Context& c) { return Get(c, *args); }, true);
+  get.Option("--span", args->span, "BEGIN:END of the extracted text: opens a citation");
+  get.Option("--offset-unit", args->offset_unit, "of --span: utf8 (bytes), codepoint or utf16").ShowDefault();
+  get.Flag("--source", args->source, "the source bytes instead of the extracted text");
+  CommandLine remove = of_collection("delete", "remove a document; it is not found again", [args](Context& c) { return Delete(c, *args); }, true);
+  remove.Flag("--dry-run", args->dry_run, "say what would go");
+  CommandLine list = of_collection("list", "documents in order of their ids", [args](Context& c) { return ListDocuments(c, *args); }, false);
+  list.Option("--cursor", args->cursor, "start after this id");
+  list.Option("--limit", args->limit, "this many at most; where more follow, the cursor to go on with is printed last").ShowDefault();
 }
 
 }  // namespace lectern::cli

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "service/cli/app.h"
 #include "service/cli/cmd_eval_answers.h"
 #include "service/cli/search_flags.h"
@@ -196,43 +197,43 @@ absl::StatusOr<int> Compare(Context& context, const Args& args) {
   return kOk;
 }
 
-void AddMeasureFlags(CLI::App* command, Args& args) {
-  command->add_option("--qrels", args.qrels, "judgements: TREC, BEIR or MS MARCO; gz, zst, xz or - allowed")->required();
-  command->add_option("--measures", args.measures, "AP nDCG@k RR@k P@k R@k Success@k Rprec Bpref RBP(p=0.8) ERR@k Judged@k")->capture_default_str();
-  command->add_option("--format", args.format, "text, json, csv or markdown")->check(CLI::IsMember({"text", "json", "csv", "markdown"}));
+void AddMeasureFlags(CommandLine command, Args& args) {
+  command.Option("--qrels", args.qrels, "judgements: TREC, BEIR or MS MARCO; gz, zst, xz or - allowed").Required();
+  command.Option("--measures", args.measures, "AP nDCG@k RR@k P@k R@k Success@k Rprec Bpref RBP(p=0.8) ERR@k Judged@k").ShowDefault();
+  command.Option("--format", args.format, "text, json, csv or markdown").OneOf({"text", "json", "csv", "markdown"});
 }
 
-void AddScoreFlags(CLI::App* command, Args& args) {
+void AddScoreFlags(CommandLine command, Args& args) {
   AddMeasureFlags(command, args);
-  command->add_flag("--per-query", args.per_query, "a row a query");
-  command->add_option("--fail-under", args.fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
+  command.Flag("--per-query", args.per_query, "a row a query");
+  command.Option("--fail-under", args.fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
 }
 
 }  // namespace
 
 void RegisterEval(Registry& registry) {
   auto args = std::make_shared<Args>();
-  CLI::App* eval = registry.Add("eval", "measure search and answers", nullptr);
-  CLI::App* score = registry.Add("score", "score a run file", [args](Context& c) { return Score(c, *args); }, eval);
-  score->add_option("--run", args->run, "TREC or MS MARCO run; gz, zst, xz or - allowed")->required();
+  CommandLine eval = registry.Add("eval", "measure search and answers", nullptr);
+  CommandLine score = registry.Add("score", "score a run file", [args](Context& c) { return Score(c, *args); }, eval);
+  score.Option("--run", args->run, "TREC or MS MARCO run; gz, zst, xz or - allowed").Required();
   AddScoreFlags(score, *args);
-  CLI::App* search = registry.Add("search", "search every judged topic and score the result", [args](Context& c) { return SearchAndScore(c, *args); }, eval);
-  search->add_option("COLLECTION", args->collection, "collection or alias")->required();
-  search->add_option("--topics", args->topics, "JSONL, or id TAB text")->required();
-  search->add_option("--save-run", args->save_run, "also write the TREC run here");
-  search->add_option("--tag", args->tag, "tag of the run");
-  search->add_option("--syntax", args->syntax, "words, or operators: \"phrase\" and -term")->check(CLI::IsMember({"operators", "words"}));
+  CommandLine search = registry.Add("search", "search every judged topic and score the result", [args](Context& c) { return SearchAndScore(c, *args); }, eval);
+  search.Option("COLLECTION", args->collection, "collection or alias").Required();
+  search.Option("--topics", args->topics, "JSONL, or id TAB text").Required();
+  search.Option("--save-run", args->save_run, "also write the TREC run here");
+  search.Option("--tag", args->tag, "tag of the run");
+  search.Option("--syntax", args->syntax, "words, or operators: \"phrase\" and -term").OneOf({"operators", "words"});
   AddScoreFlags(search, *args);
   AddSearchFlags(search, args->search);
-  CLI::App* compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
-  compare->add_option("RUNS", args->runs, "baseline first")->required();
+  CommandLine compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
+  compare.Option("RUNS", args->runs, "baseline first").Required();
   AddMeasureFlags(compare, *args);
 
   RegisterEvalAnswers(registry, eval);
   RegisterEvalCitations(registry, eval);
   RegisterEvalManifold(registry, eval);
   for (const char* name : {"ann", "plot"}) {
-    registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval)->group("")->allow_extras();
+    registry.Add(name, "", [name](Context&) -> absl::StatusOr<int> { return NotSupported("`lectern eval ", name, "` is not part of this build"); }, eval).TakeExtras();
   }
 }
 

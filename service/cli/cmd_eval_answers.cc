@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "service/cli/answering.h"
 #include "service/eval/answer_report.h"
@@ -99,7 +102,7 @@ class AnswersOut {
       text.resize(text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);   // a line cut off is asked again
       ASSIGN_OR_RETURN(out.done_, eval::ParseAnswers(text, path));
       for (const auto& [key, value] : run.items()) {
-        const Json before = out.done_.run.is_object() && out.done_.run.contains(key) ? out.done_.run[key] : Json(nullptr);
+        const Json before = out.done_.run->is_object() && out.done_.run->contains(key) ? (*out.done_.run)[key] : Json(nullptr);
         if (before != value) {
           return InvalidArgument("--resume: ", path, " was made with ", key, " ", DumpJson(before), ", now it is ", DumpJson(value));
         }
@@ -316,26 +319,26 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
 
 }  // namespace
 
-void RegisterEvalAnswers(Registry& registry, CLI::App* eval) {
+void RegisterEvalAnswers(Registry& registry, CommandLine eval) {
   auto args = std::make_shared<Args>();
-  CLI::App* answers = registry.Add("answers", "answer questions, score them, compare with another system's answers",
+  CommandLine answers = registry.Add("answers", "answer questions, score them, compare with another system's answers",
                                    [args](Context& c) { return Run(c, *args); }, eval);
-  answers->add_option("COLLECTION", args->collection, "collection or alias to search; none: each question's own passage (SQuAD's paragraphs)");
-  answers->add_option("--questions", args->questions, "SQuAD JSON, or JSON lines {id, question, answers, doc_id}; gz, zst, xz or -")->required();
-  answers->add_option("--limit", args->limit, "draw this many questions; 0: all");
-  answers->add_option("--seed", args->seed, "of the draw")->capture_default_str();
-  answers->add_option("--shard", args->shard, "I/N: only every N-th question, after the draw; the N files, one after the other, are the whole run");
-  answers->add_option("--only", args->only, "all, answerable or unanswerable")->check(CLI::IsMember({"all", "answerable", "unanswerable"}));
-  answers->add_option("--half", args->half, "0 or 1: half of the titles, by checksum")->check(CLI::IsMember({0, 1}));
-  answers->add_option("--out", args->out, "JSON lines, an answer a line, written as they come (default: QUESTIONS.answers.jsonl)");
-  answers->add_flag("--resume", args->resume, "go on with the file of --out where a run was stopped");
-  answers->add_option("--predictions", args->predictions, "score these answers instead of reading: ours, or {id, answer|reply|prediction}");
-  answers->add_flag("--rejudge", args->rejudge, "with --predictions: trust and abstention by this build's weights, from the features on file");
-  answers->add_option("--baseline", args->baseline, "another system's answers to the same questions: paired differences");
-  answers->add_option("--curve", args->curve, "write the whole abstention curve here, as CSV");
-  answers->add_flag("--per-query", args->per_query, "values of each question");
-  answers->add_option("--format", args->format, "text, json, csv or markdown")->check(CLI::IsMember({"text", "json", "csv", "markdown"}));
-  answers->add_option("--fail-under", args->fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
+  answers.Option("COLLECTION", args->collection, "collection or alias to search; none: each question's own passage (SQuAD's paragraphs)");
+  answers.Option("--questions", args->questions, "SQuAD JSON, or JSON lines {id, question, answers, doc_id}; gz, zst, xz or -").Required();
+  answers.Option("--limit", args->limit, "draw this many questions; 0: all");
+  answers.Option("--seed", args->seed, "of the draw").ShowDefault();
+  answers.Option("--shard", args->shard, "I/N: only every N-th question, after the draw; the N files, one after the other, are the whole run");
+  answers.Option("--only", args->only, "all, answerable or unanswerable").OneOf({"all", "answerable", "unanswerable"});
+  answers.Option("--half", args->half, "0 or 1: half of the titles, by checksum").OneOf({"0", "1"});
+  answers.Option("--out", args->out, "JSON lines, an answer a line, written as they come (default: QUESTIONS.answers.jsonl)");
+  answers.Flag("--resume", args->resume, "go on with the file of --out where a run was stopped");
+  answers.Option("--predictions", args->predictions, "score these answers instead of reading: ours, or {id, answer|reply|prediction}");
+  answers.Flag("--rejudge", args->rejudge, "with --predictions: trust and abstention by this build's weights, from the features on file");
+  answers.Option("--baseline", args->baseline, "another system's answers to the same questions: paired differences");
+  answers.Option("--curve", args->curve, "write the whole abstention curve here, as CSV");
+  answers.Flag("--per-query", args->per_query, "values of each question");
+  answers.Option("--format", args->format, "text, json, csv or markdown").OneOf({"text", "json", "csv", "markdown"});
+  answers.Option("--fail-under", args->fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
   AddAnswerFlags(registry, answers);
   AddSearchFlags(answers, args->search);
 }

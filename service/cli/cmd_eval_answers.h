@@ -12,7 +12,7 @@
 
 namespace lectern::cli {
 
-void RegisterEvalAnswers(Registry& registry, CLI::App* eval);
-void RegisterEvalCitations(Registry& registry, CLI::App* eval);
+void RegisterEvalAnswers(Registry& registry, CommandLine eval);
+void RegisterEvalCitations(Registry& registry, CommandLine eval);
 
 }  // namespace lectern::cli

@@ -1,7 +1,9 @@
 // eval citations: true answer sentences and the same made false by rule: which keep a citation?
+#include <cstdio>
 #include <map>
 #include <optional>
 
+#include "base/json.h"
 #include "service/cli/answering.h"
 #include "service/cli/cmd_eval_answers.h"
 #include "service/eval/answer_report.h"
@@ -134,16 +136,16 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
 
 }  // namespace
 
-void RegisterEvalCitations(Registry& registry, CLI::App* eval) {
+void RegisterEvalCitations(Registry& registry, CommandLine eval) {
   auto args = std::make_shared<Args>();
-  CLI::App* citations = registry.Add("citations", "spoil true answer sentences by rule and see which keep a citation",
+  CommandLine citations = registry.Add("citations", "spoil true answer sentences by rule and see which keep a citation",
                                      [args](Context& c) { return Run(c, *args); }, eval);
-  citations->add_option("COLLECTION", args->collection, "collection the answers came from; none: each question's own passage");
-  citations->add_option("--questions", args->questions, "as of eval answers")->required();
-  citations->add_option("--predictions", args->predictions, "answers file of eval answers, in prose")->required();
-  citations->add_option("--limit", args->limit, "questions with such a sentence at most; 0: all");
-  citations->add_option("--seed", args->seed, "of the spoiling")->capture_default_str();
-  citations->add_flag("--per-query", args->per_query, "every sentence with its verdict");
+  citations.Option("COLLECTION", args->collection, "collection the answers came from; none: each question's own passage");
+  citations.Option("--questions", args->questions, "as of eval answers").Required();
+  citations.Option("--predictions", args->predictions, "answers file of eval answers, in prose").Required();
+  citations.Option("--limit", args->limit, "questions with such a sentence at most; 0: all");
+  citations.Option("--seed", args->seed, "of the spoiling").ShowDefault();
+  citations.Flag("--per-query", args->per_query, "every sentence with its verdict");
   AddSearchFlags(citations, args->search);
 }
 

@@ -1,5 +1,8 @@
 // eval manifold: the published tables, the simulation, and real collections with noise added.
+#include <cmath>
+
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/chunker.h"
 #include "service/cli/app.h"
@@ -179,27 +182,27 @@ absl::StatusOr<int> Run(Context& context, const Args& args) {
 
 }  // namespace
 
-void RegisterEvalManifold(Registry& registry, CLI::App* eval) {
+void RegisterEvalManifold(Registry& registry, CommandLine eval) {
   auto args = std::make_shared<Args>();
-  CLI::App* command = registry.Add("manifold", "measure manifold fitting", [args](Context& c) { return Run(c, *args); }, eval);
-  command->add_flag("--synthetic", args->synthetic, "circle, sphere and torus beside the published figures");
-  command->add_flag("--dense", args->dense, "with --synthetic: the dense samples instead of the published table");
-  command->add_option("--trials", args->trials, "with --synthetic: trials a row")->capture_default_str();
-  command->add_option("--plots", args->plots, "with --synthetic: write SVG plots into this folder");
-  command->add_flag("--simulation", args->simulation, "random manifolds in 128 dimensions, recall by noise ratio");
-  command->add_option("--seeds", args->seeds, "with --simulation: seeds a row")->capture_default_str();
-  command->add_option("--rows", args->rows, "with --simulation: these alone, as d:ratio, separated by commas");
-  command->add_option("--seed", args->seed, "the first seed")->capture_default_str();
-  command->add_option("--collection", args->collection, "a collection whose texts get noise");
-  command->add_option("--topics", args->topics, "JSONL, or id TAB text");
-  command->add_option("--qrels", args->qrels, "judgements");
-  command->add_option("--noise", args->noise, "cells: clean, or FAMILY:LEVEL with ocr, typo, drop, asr, shift");
-  command->add_option("--replicas", args->replicas, "documents with replicas")->capture_default_str();
-  command->add_option("--cache", args->cache, "folder of cached embeddings");
-  command->add_option("--dump", args->dump, "write raw, fitted and query vectors of the one cell into this folder (bench/manifold_pq.py)");
-  command->add_flag("--growing", args->growing, "with one cell: a fit that grew by a tenth and lost a tenth beside one made anew");
-  command->add_option("--missing", args->missing, "write the texts that the cache lacks into this file and stop (bench/manifold_embed.py)");
-  command->add_flag("--embed-only", args->embed_only, "fill the cache and stop");
+  CommandLine command = registry.Add("manifold", "measure manifold fitting", [args](Context& c) { return Run(c, *args); }, eval);
+  command.Flag("--synthetic", args->synthetic, "circle, sphere and torus beside the published figures");
+  command.Flag("--dense", args->dense, "with --synthetic: the dense samples instead of the published table");
+  command.Option("--trials", args->trials, "with --synthetic: trials a row").ShowDefault();
+  command.Option("--plots", args->plots, "with --synthetic: write SVG plots into this folder");
+  command.Flag("--simulation", args->simulation, "random manifolds in 128 dimensions, recall by noise ratio");
+  command.Option("--seeds", args->seeds, "with --simulation: seeds a row").ShowDefault();
+  command.Option("--rows", args->rows, "with --simulation: these alone, as d:ratio, separated by commas");
+  command.Option("--seed", args->seed, "the first seed").ShowDefault();
+  command.Option("--collection", args->collection, "a collection whose texts get noise");
+  command.Option("--topics", args->topics, "JSONL, or id TAB text");
+  command.Option("--qrels", args->qrels, "judgements");
+  command.Option("--noise", args->noise, "cells: clean, or FAMILY:LEVEL with ocr, typo, drop, asr, shift");
+  command.Option("--replicas", args->replicas, "documents with replicas").ShowDefault();
+  command.Option("--cache", args->cache, "folder of cached embeddings");
+  command.Option("--dump", args->dump, "write raw, fitted and query vectors of the one cell into this folder (bench/manifold_pq.py)");
+  command.Flag("--growing", args->growing, "with one cell: a fit that grew by a tenth and lost a tenth beside one made anew");
+  command.Option("--missing", args->missing, "write the texts that the cache lacks into this file and stop (bench/manifold_embed.py)");
+  command.Flag("--embed-only", args->embed_only, "fill the cache and stop");
 }
 
 }  // namespace lectern::cli

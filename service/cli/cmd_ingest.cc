@@ -1,6 +1,8 @@
 // ingest and index.
 #include <algorithm>
+#include <cstdio>
 
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/ingest.h"
 #include "service/cli/app.h"
@@ -220,7 +222,7 @@ absl::StatusOr<int> Status(Context& context, const Args& args) {
   }
   const Json out = {{"collection", name}, {"documents", documents}, {"indexed_documents", indexed}, {"chunks", chunks},
                     {"generation", state.generation}, {"indexed_seq", state.indexed_seq}, {"last_seq", store->last_seq()},
-                    {"changes_not_indexed", behind}, {"bytes", bytes}, {"segments", segments}, {"settings", state.settings}};
+                    {"changes_not_indexed", behind}, {"bytes", bytes}, {"segments", segments}, {"settings", *state.settings}};
   if (context.flags.json) {
     context.terminal->Json(out);
     return kOk;
@@ -263,41 +265,41 @@ absl::StatusOr<int> Repair(Context& context, const Args& args) {
 
 void RegisterIngest(Registry& registry) {
   auto args = std::make_shared<Args>();
-  CLI::App* ingest = registry.Add("ingest", "read documents into a collection; makes the collection where it is missing",
+  CommandLine ingest = registry.Add("ingest", "read documents into a collection; makes the collection where it is missing",
                                   [args](Context& c) { return Ingest(c, *args); });
-  ingest->add_option("COLLECTION", args->collection, "collection or alias")->required();
-  ingest->add_option("INPUT", args->inputs, "files and folders; - is standard input")->required();
-  ingest->add_option("--format", args->format, "auto, jsonl, beir, msmarco, trectext, md, html, txt, csv, tsv or pdf")->capture_default_str();
-  ingest->add_option("--id-field", args->options.id_field, "field that holds the id");
-  ingest->add_option("--text-field", args->options.text_field, "field that holds the text");
+  ingest.Option("COLLECTION", args->collection, "collection or alias").Required();
+  ingest.Option("INPUT", args->inputs, "files and folders; - is standard input").Required();
+  ingest.Option("--format", args->format, "auto, jsonl, beir, msmarco, trectext, md, html, txt, csv, tsv or pdf").ShowDefault();
+  ingest.Option("--id-field", args->options.id_field, "field that holds the id");
+  ingest.Option("--text-field", args->options.text_field, "field that holds the text");
   registry.Setting(ingest, "--chunk-tokens", "index.chunk_tokens", "of a new collection: tokens of a chunk; 0: one chunk a document");
   registry.Setting(ingest, "--chunk-overlap", "index.chunk_overlap", "of a new collection: tokens that neighbours share");
   registry.Setting(ingest, "--analyzer", "index.analyzer", "of a new collection");
   registry.Setting(ingest, "--embed-model", "models.embed", "of a new collection: sentence encoder, or none");
   registry.Setting(ingest, "--memory", "index.memory_bytes", "memory to stay under: 2GiB");
-  ingest->add_flag("--no-index", args->no_index, "store only; `lectern index update` makes it searchable");
-  ingest->add_option("--on-conflict", args->on_conflict, "replace, skip or fail where an id is there with other content")->capture_default_str();
-  ingest->add_option("--rejects", args->rejects, "where rejected records are listed; default COLLECTION.rejects.jsonl");
-  ingest->add_option("--max-rejects", args->options.max_rejects, "stop after this many rejects");
-  ingest->add_flag("--resume", args->resume, "go on behind what an interrupted run committed");
-  ingest->add_flag("--dry-run", args->dry_run, "read and check, store nothing");
-  ingest->add_option("--shard", args->shard, "I/N: keep only the ids of this shard");
+  ingest.Flag("--no-index", args->no_index, "store only; `lectern index update` makes it searchable");
+  ingest.Option("--on-conflict", args->on_conflict, "replace, skip or fail where an id is there with other content").ShowDefault();
+  ingest.Option("--rejects", args->rejects, "where rejected records are listed; default COLLECTION.rejects.jsonl");
+  ingest.Option("--max-rejects", args->options.max_rejects, "stop after this many rejects");
+  ingest.Flag("--resume", args->resume, "go on behind what an interrupted run committed");
+  ingest.Flag("--dry-run", args->dry_run, "read and check, store nothing");
+  ingest.Option("--shard", args->shard, "I/N: keep only the ids of this shard");
 
-  CLI::App* index = registry.Add("index", "build and check what searching needs", nullptr);
+  CommandLine index = registry.Add("index", "build and check what searching needs", nullptr);
   auto sub = [&](const char* name, const char* help, Command run) {
-    CLI::App* command = registry.Add(name, help, std::move(run), index);
-    command->add_option("COLLECTION", args->collection, "collection or alias")->required();
+    CommandLine command = registry.Add(name, help, std::move(run), index);
+    command.Option("COLLECTION", args->collection, "collection or alias").Required();
     return command;
   };
-  auto build_flags = [&](CLI::App* command) {
-    command->add_option("--only", args->only, "parts to build; this build makes all of them, always")->group("");
-    command->add_option("--device", args->device, "where to index: cpu")->capture_default_str();
+  auto build_flags = [&](CommandLine command) {
+    command.Option("--only", args->only, "parts to build; this build makes all of them, always").Hidden();
+    command.Option("--device", args->device, "where to index: cpu").ShowDefault();
     registry.Setting(command, "--memory", "index.memory_bytes", "memory to stay under: 4GiB");
     registry.Setting(command, "--threads", "index.threads", "threads, 1..1024; 0: every core this process may use");
   };
-  CLI::App* build = sub("build", "fold everything into one generation of one segment", [args](Context& c) { return Build(c, *args, true); });
-  build->add_option("--ann", args->ann, "flat or hnsw");
-  build->add_option("--denoise", args->denoise, "off, auto or on: fitted vectors beside the raw ones, where they help");
+  CommandLine build = sub("build", "fold everything into one generation of one segment", [args](Context& c) { return Build(c, *args, true); });
+  build.Option("--ann", args->ann, "flat or hnsw");
+  build.Option("--denoise", args->denoise, "off, auto or on: fitted vectors beside the raw ones, where they help");
   build_flags(build);
   build_flags(sub("update", "add what changed since the last generation", [args](Context& c) { return Build(c, *args, false); }));
   build_flags(sub("compact", "the same as build: fold every segment into one", [args](Context& c) { return Build(c, *args, true); }));

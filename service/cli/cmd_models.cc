@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/readers/byte_source.h"
 #include "service/cli/app.h"
@@ -128,8 +129,8 @@ absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
 
 void RegisterModels(Registry& registry) {
   auto args = std::make_shared<ModelArgs>();
-  CLI::App* model = registry.Add("model", "the local model store", nullptr);
-  CLI::App* add = registry.Add("add", "check a model's structure, record its SHA-256 and path", [args](Context& c) -> absl::StatusOr<int> {
+  CommandLine model = registry.Add("model", "the local model store", nullptr);
+  CommandLine add = registry.Add("add", "check a model's structure, record its SHA-256 and path", [args](Context& c) -> absl::StatusOr<int> {
     std::string id = args->id;
     if (id.empty()) {
       id = args->name.substr(args->name.find_last_of('/') + 1);
@@ -137,9 +138,9 @@ void RegisterModels(Registry& registry) {
     }
     return Show(c, c.engine->models().Add(args->name, id, args->sha256), "added ");
   }, model);
-  add->add_option("PATH", args->name, "a .gguf file or a Hugging Face folder")->required();
-  add->add_option("--as", args->id, "id of the model; default: the file's name");
-  add->add_option("--sha256", args->sha256, "refuse the model unless it has this SHA-256");
+  add.Option("PATH", args->name, "a .gguf file or a Hugging Face folder").Required();
+  add.Option("--as", args->id, "id of the model; default: the file's name");
+  add.Option("--sha256", args->sha256, "refuse the model unless it has this SHA-256");
   registry.Add("list", "models added, and models in the models folder", [](Context& c) -> absl::StatusOr<int> {
     ASSIGN_OR_RETURN(const auto records, c.engine->models().List());
     for (const auto& record : records) {
@@ -149,31 +150,31 @@ void RegisterModels(Registry& registry) {
     if (records.empty()) c.terminal->Note("no model: scripts/fetch_models.py fetches those that the quickstart uses into " + c.engine->models().models_dir());
     return kOk;
   }, model);
-  CLI::App* inspect = registry.Add("inspect", "kind, architecture and size of a model", [args](Context& c) -> absl::StatusOr<int> {
+  CommandLine inspect = registry.Add("inspect", "kind, architecture and size of a model", [args](Context& c) -> absl::StatusOr<int> {
     return Show(c, c.engine->models().Inspect(args->name), "");
   }, model);
-  inspect->add_option("MODEL", args->name, "id or path")->required();
-  CLI::App* verify = registry.Add("verify", "compare a model's SHA-256 with the one it was added with", [args](Context& c) -> absl::StatusOr<int> {
+  inspect.Option("MODEL", args->name, "id or path").Required();
+  CommandLine verify = registry.Add("verify", "compare a model's SHA-256 with the one it was added with", [args](Context& c) -> absl::StatusOr<int> {
     return Show(c, c.engine->models().Verify(args->name), "unchanged: ");
   }, model);
-  verify->add_option("ID", args->name, "id")->required();
-  CLI::App* remove = registry.Add("rm", "forget a model; its file stays", [args](Context& c) -> absl::StatusOr<int> {
+  verify.Option("ID", args->name, "id").Required();
+  CommandLine remove = registry.Add("rm", "forget a model; its file stays", [args](Context& c) -> absl::StatusOr<int> {
     RETURN_IF_ERROR(c.engine->models().Remove(args->name));
     c.terminal->Result({{"removed", args->name}}, "forgot model " + args->name);
     return kOk;
   }, model);
-  remove->add_option("ID", args->name, "id")->required();
+  remove.Option("ID", args->name, "id").Required();
 
   auto embed_args = std::make_shared<EmbedArgs>();
-  CLI::App* embed = registry.Add("embed", "vectors for the lines of stdin", [embed_args](Context& c) { return Embed(c, *embed_args); });
+  CommandLine embed = registry.Add("embed", "vectors for the lines of stdin", [embed_args](Context& c) { return Embed(c, *embed_args); });
   registry.Setting(embed, "--model", "models.embed", "encoder: id or path");
-  embed->add_option("--out", embed_args->out, "npy, fbin or jsonl, on stdout");
-  embed->add_option("--batch-tokens", embed_args->batch_tokens, "about how many tokens are read before they are encoded")->capture_default_str();
-  embed->add_flag("--cut", embed_args->cut, "cut longer lines at the encoder's limit instead of refusing them");
-  CLI::App* rerank = registry.Add("rerank", "scores of the lines of stdin for a query, best first", [embed_args](Context& c) { return Rerank(c, *embed_args); });
-  rerank->add_option("QUERY", embed_args->query, "the query")->required();
-  rerank->add_option("--model", embed_args->model, "cross-encoder: id or path (setting models.rerank)");
-  rerank->add_option("--top-n", embed_args->top_n, "only the best N; default all");
+  embed.Option("--out", embed_args->out, "npy, fbin or jsonl, on stdout");
+  embed.Option("--batch-tokens", embed_args->batch_tokens, "about how many tokens are read before they are encoded").ShowDefault();
+  embed.Flag("--cut", embed_args->cut, "cut longer lines at the encoder's limit instead of refusing them");
+  CommandLine rerank = registry.Add("rerank", "scores of the lines of stdin for a query, best first", [embed_args](Context& c) { return Rerank(c, *embed_args); });
+  rerank.Option("QUERY", embed_args->query, "the query").Required();
+  rerank.Option("--model", embed_args->model, "cross-encoder: id or path (setting models.rerank)");
+  rerank.Option("--top-n", embed_args->top_n, "only the best N; default all");
 }
 
 }  // namespace lectern::cli

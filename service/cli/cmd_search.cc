@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "service/cli/app.h"
 #include "service/cli/search_flags.h"
 #include "service/eval/trec_io.h"
@@ -110,7 +111,7 @@ void Print(const Terminal& terminal, const index::SearchResponse& response, bool
     }
     terminal.Line(head + terminal.Dim(where));
     terminal.Line("   " + Highlighted(terminal, hit, 220));
-    if (explain && !hit.explanation.is_null()) PrintExplanation(terminal, hit.explanation);
+    if (explain && !hit.explanation->is_null()) PrintExplanation(terminal, *hit.explanation);
   }
 }
 
@@ -202,14 +203,14 @@ void RegisterAsk(Registry& registry);
 
 void RegisterSearch(Registry& registry) {
   auto args = std::make_shared<Args>();
-  CLI::App* search = registry.Add("search", "find documents", [args](Context& c) { return Search(c, *args); });
-  search->add_option("COLLECTION", args->collection, "collection or alias")->required();
-  search->add_option("QUERY", args->query, "a bag of words; \"phrase\" and -term are understood; - reads it from stdin");
-  search->add_option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text; gz, zst, xz or -): a TREC run, or with --json a response a line");
-  search->add_option("--run", args->run, "where the TREC run goes, with FILE.meta.json beside it; default stdout");
-  search->add_option("--syntax", args->syntax, "operators: \"phrase\" and -term (default of QUERY); words: they are punctuation (default of --topics)")
-      ->check(CLI::IsMember({"operators", "words"}));
-  search->add_option("--tag", args->tag, "tag of the run");
+  CommandLine search = registry.Add("search", "find documents", [args](Context& c) { return Search(c, *args); });
+  search.Option("COLLECTION", args->collection, "collection or alias").Required();
+  search.Option("QUERY", args->query, "a bag of words; \"phrase\" and -term are understood; - reads it from stdin");
+  search.Option("--topics", args->topics, "search every query of this file (JSONL, or id TAB text; gz, zst, xz or -): a TREC run, or with --json a response a line");
+  search.Option("--run", args->run, "where the TREC run goes, with FILE.meta.json beside it; default stdout");
+  search.Option("--syntax", args->syntax, "operators: \"phrase\" and -term (default of QUERY); words: they are punctuation (default of --topics)")
+      .OneOf({"operators", "words"});
+  search.Option("--tag", args->tag, "tag of the run");
   AddSearchFlags(search, args->search);
   RegisterAsk(registry);
 }

@@ -10,6 +10,7 @@
 
 #include "base/cpu_target.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/thread_pool.h"
 #include "service/cli/app.h"
 
@@ -82,22 +83,9 @@ absl::StatusOr<int> Doctor(Context& context, bool strict) {
   return strict && warnings > 0 ? kThresholdNotMet : kOk;
 }
 
-// Every command path with its options, from the same table that parses them.
-void Collect(const CLI::App* app, const std::string& path, std::map<std::string, std::string>& words) {
-  std::string& line = words[path];
-  for (const CLI::App* sub : app->get_subcommands([](const CLI::App*) { return true; })) {
-    if (sub->get_group().empty()) continue;
-    line += sub->get_name() + " ";
-    Collect(sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), words);
-  }
-  for (const CLI::Option* option : app->get_options()) {
-    for (const std::string& name : option->get_lnames()) line += "--" + name + " ";
-  }
-}
-
-std::string Completion(const CLI::App& app, const std::string& shell) {
-  std::map<std::string, std::string> words;
-  Collect(&app, "", words);
+// From the table that parses.
+std::string Completion(const Program& program, const std::string& shell) {
+  const std::map<std::string, std::string> words = program.Words();
   std::string out;
   if (shell == "fish") {
     for (const auto& [path, line] : words) {
@@ -121,14 +109,14 @@ std::string Completion(const CLI::App& app, const std::string& shell) {
 }  // namespace
 
 void RegisterSystem(Registry& registry) {
-  CLI::App* config = registry.Add("config", "settings and where they come from", nullptr);
+  CommandLine config = registry.Add("config", "settings and where they come from", nullptr);
   auto origin = std::make_shared<bool>(false);
-  CLI::App* print = registry.Add("print", "the settings in force", [origin](Context& c) -> absl::StatusOr<int> {
+  CommandLine print = registry.Add("print", "the settings in force", [origin](Context& c) -> absl::StatusOr<int> {
     if (c.flags.json) c.terminal->Json(c.config().ToJson(*origin));
     else c.terminal->Out(c.config().ToToml(*origin));
     return kOk;
   }, config);
-  print->add_flag("--origin", *origin, "say where each value comes from");
+  print.Flag("--origin", *origin, "say where each value comes from");
   registry.Add("check", "read the settings and say whether they are valid", [](Context& c) -> absl::StatusOr<int> {
     c.terminal->Result({{"valid", true}}, "the settings are valid");   // an invalid one has stopped the program before
     return kOk;
@@ -139,13 +127,13 @@ void RegisterSystem(Registry& registry) {
   }, config);
 
   auto strict = std::make_shared<bool>(false);
-  CLI::App* doctor = registry.Add("doctor", "check limits, disk, processor and models", [strict](Context& c) { return Doctor(c, *strict); });
-  doctor->add_flag("--strict", *strict, "exit 9 on any warning");
+  CommandLine doctor = registry.Add("doctor", "check limits, disk, processor and models", [strict](Context& c) { return Doctor(c, *strict); });
+  doctor.Flag("--strict", *strict, "exit 9 on any warning");
 
-  CLI::App* completion = registry.Add("completion", "shell completion", nullptr);
+  CommandLine completion = registry.Add("completion", "shell completion", nullptr);
   for (const char* shell : {"bash", "zsh", "fish"}) {
-    registry.Add(shell, internal::Concat("completion for ", shell), [app = &registry.app, shell](Context& c) -> absl::StatusOr<int> {
-      c.terminal->Out(Completion(*app, shell));
+    registry.Add(shell, internal::Concat("completion for ", shell), [program = &registry.program, shell](Context& c) -> absl::StatusOr<int> {
+      c.terminal->Out(Completion(*program, shell));
       return kOk;
     }, completion);
   }

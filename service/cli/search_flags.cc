@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/problem.h"
 #include "index/bm25.h"
 #include "index/chunker.h"
@@ -30,23 +31,23 @@ std::vector<std::string> SplitComma(const std::string& text) {
 
 }  // namespace
 
-void AddSearchFlags(CLI::App* command, SearchFlags& flags) {
-  command->add_option("--k", flags.k_flag, "hits, 1..10000 (setting search.k)");
-  command->add_option("--offset", flags.offset, "skip this many hits");
-  command->add_option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas (setting search.retrievers)");
-  command->add_option("--fusion", flags.fusion, "rrf, linear or relative (setting search.fusion)");
-  command->add_option("--weights", flags.weights, "weights in the fusion: bm25=1,dense=1");
-  command->add_option("--rrf-k", flags.rrf_k, "the constant of --fusion rrf (setting search.rrf_k)");
-  command->add_option("--candidates", flags.candidates, "candidates of each retriever; default max(200, offset + k)");
-  command->add_option("--k1", flags.k1, "BM25 k1");
-  command->add_option("--b", flags.b, "BM25 b");
-  command->add_option("--ef", flags.ef, "HNSW search width");
-  command->add_flag("--denoise", flags.denoise, "dense: search the fitted vectors of `index build --denoise`");
-  command->add_option("--filter", flags.filter, "condition on fields: lang = 'en' and year >= 2015; or its JSON form");
-  command->add_option("--rerank", flags.rerank, "cross-encoder that orders the best hits again: id or path");
-  command->add_option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
-  command->add_flag("--chunks", flags.chunks, "list every chunk instead of the best of each document");
-  command->add_flag("--explain", flags.explain, "how each score came about");
+void AddSearchFlags(CommandLine command, SearchFlags& flags) {
+  command.Option("--k", flags.k_flag, "hits, 1..10000 (setting search.k)");
+  command.Option("--offset", flags.offset, "skip this many hits");
+  command.Option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas (setting search.retrievers)");
+  command.Option("--fusion", flags.fusion, "rrf, linear or relative (setting search.fusion)");
+  command.Option("--weights", flags.weights, "weights in the fusion: bm25=1,dense=1");
+  command.Option("--rrf-k", flags.rrf_k, "the constant of --fusion rrf (setting search.rrf_k)");
+  command.Option("--candidates", flags.candidates, "candidates of each retriever; default max(200, offset + k)");
+  command.Option("--k1", flags.k1, "BM25 k1");
+  command.Option("--b", flags.b, "BM25 b");
+  command.Option("--ef", flags.ef, "HNSW search width");
+  command.Flag("--denoise", flags.denoise, "dense: search the fitted vectors of `index build --denoise`");
+  command.Option("--filter", flags.filter, "condition on fields: lang = 'en' and year >= 2015; or its JSON form");
+  command.Option("--rerank", flags.rerank, "cross-encoder that orders the best hits again: id or path");
+  command.Option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
+  command.Flag("--chunks", flags.chunks, "list every chunk instead of the best of each document");
+  command.Flag("--explain", flags.explain, "how each score came about");
 }
 
 namespace {
@@ -320,7 +321,7 @@ Json SearchResponseJson(const Context& context, const index::Corpus& corpus, con
                 {"title", hit.title}, {"uri", hit.uri}, {"text", hit.text},
                 {"span", {{"start", hit.span.begin}, {"end", hit.span.end}}}, {"offset_unit", "utf8"},
                 {"highlights", highlights}, {"highlights_cut", hit.highlights_cut}, {"sources", sources}};
-    if (!hit.explanation.is_null()) out["explanation"] = hit.explanation;
+    if (!hit.explanation->is_null()) out["explanation"] = *hit.explanation;
     hits.push_back(std::move(out));
   }
   Json took = Json::object(), skipped = Json::array();

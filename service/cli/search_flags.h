@@ -9,7 +9,6 @@
 // Cost:    none worth a word.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 
@@ -26,7 +25,7 @@ struct SearchFlags {
   bool explain = false, chunks = false, denoise = false;
 };
 
-void AddSearchFlags(CLI::App* command, SearchFlags& flags);
+void AddSearchFlags(CommandLine command, SearchFlags& flags);
 // A flag that the request would not use (--ef without dense, --fusion of one retriever, ...) is refused, never ignored.
 absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const service::Config& config, const std::string& query);
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/json.h"
 #include "index/readers/byte_source.h"
 #include "service/answer/calibration.h"
 
@@ -161,9 +162,9 @@ absl::StatusOr<AnswerFile> ParseAnswers(std::string_view text, const std::string
     if (!row.ok()) return Annotate(row.status(), where());
     if (!row->is_object()) return Annotate(InvalidArgument("an answer is a JSON object"), where());
     if (row->contains("run")) {
-      const Json run = HowMade((*row)["run"]), before = HowMade(file.run);
+      const Json run = HowMade((*row)["run"]), before = HowMade(*file.run);
       if (!before.is_null() && before != run) return InvalidArgument(where(), ": these answers were made otherwise than those before: ", DumpJson(run), ", then ", DumpJson(before));
-      if (file.run.is_null()) file.run = (*row)["run"];
+      if (file.run->is_null()) file.run = (*row)["run"];
     } else {
       absl::StatusOr<std::pair<std::string, AnswerRecord>> record = ParseRecord(*row);
       if (!record.ok()) return Annotate(record.status(), where());

@@ -28,7 +28,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "service/eval/answers.h"
 #include "service/eval/questions.h"
 #include "service/eval/stats.h"
@@ -44,7 +44,7 @@ struct AnswerRecord {
 };
 
 struct AnswerFile {
-  Json run;                                     // null where the file has no such line
+  JsonBox run;                                  // null where the file has no such line
   std::map<std::string, AnswerRecord> answers;  // by question id
 };
 

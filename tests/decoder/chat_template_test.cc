@@ -1,3 +1,5 @@
+#include <map>
+
 #include "decoder/tokenizer/chat_template.h"
 
 #include <gtest/gtest.h>

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "base/json.h"
 #include "base/rng.h"
 #include "index/bm25_segment.h"
 #include "index/deletes.h"
@@ -78,12 +79,12 @@ class CorpusTest : public ::testing::Test {
     CollectionState state;
     state.generation = ++generation_;
     state.indexed_seq = 1;
-    state.settings = {{"analyzer", "en"}, {"analyzer_version", "en/1"}};
+    *state.settings = {{"analyzer", "en"}, {"analyzer_version", "en/1"}};
     Schema schema;
     FieldSpec year{"year", FieldType::kInt};
     ASSERT_TRUE(schema.Add(year).ok());
-    state.settings["schema"] = schema.ToJson();
-    if (with_vectors) state.settings["encoder"] = {{"fingerprint", "letters"}, {"dim", kDim}};
+    (*state.settings)["schema"] = schema.ToJson();
+    if (with_vectors) (*state.settings)["encoder"] = {{"fingerprint", "letters"}, {"dim", kDim}};
     for (const SegmentSpec& spec : segments) state.segments.push_back(Write(collection, spec, with_vectors));
     const absl::Status published = directory_->Publish(collection, state);
     ASSERT_TRUE(published.ok()) << published;
@@ -189,7 +190,7 @@ TEST_F(CorpusTest, FindsRanksAndShowsWhatItFound) {
   ASSERT_EQ(best.sources.size(), 1u);
   EXPECT_EQ(best.sources[0].score, best.score);
   double sum = 0;
-  for (const Json& term : best.explanation["bm25"]["terms"]) sum += term["contribution"].get<double>();
+  for (const Json& term : (*best.explanation)["bm25"]["terms"]) sum += term["contribution"].get<double>();
   EXPECT_EQ(sum, best.score);
   EXPECT_THAT(found->degraded, ElementsAre("no-vectors"));
   EXPECT_EQ(found->total, 3);
@@ -417,7 +418,7 @@ TEST_F(CorpusTest, OpensBesideAWriterHoweverOftenItPublishes) {
   const auto publish = [&] {
     CollectionState state;
     state.generation = ++generation_;
-    state.settings = {{"analyzer", "en"}, {"analyzer_version", "en/1"}};
+    *state.settings = {{"analyzer", "en"}, {"analyzer_version", "en/1"}};
     state.segments = {large, Write("books", {{{"small", "", "whale"}}, {}}, false)};
     ASSERT_TRUE(directory_->Publish("books", state).ok());
     ++published;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "index/manifest_json.h"
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/temp_dir.h"
@@ -34,7 +35,7 @@ SegmentEntry MakeSegment(DataDirectory& dir, std::string_view collection, std::s
 
 absl::Status PublishOne(DataDirectory& dir, std::string_view collection, std::string_view bytes, uint64_t seq) {
   CollectionState state{.indexed_seq = seq, .segments = {MakeSegment(dir, collection, bytes)}};
-  state.settings["analyzer"] = "en/1";
+  (*state.settings)["analyzer"] = "en/1";
   return dir.Publish(collection, std::move(state));
 }
 
@@ -81,7 +82,7 @@ TEST_F(DataDirectoryTest, PublishesWhatReadersThenOpen) {
   const CollectionState& books = manifest->collections.at("books");
   EXPECT_EQ(books.generation, 1u);
   EXPECT_EQ(books.indexed_seq, 7u);
-  EXPECT_EQ(books.settings["analyzer"], "en/1");
+  EXPECT_EQ((*books.settings)["analyzer"], "en/1");
   ASSERT_EQ(books.segments.size(), 1u);
   const std::string segment = DataDirectory::SegmentPath(path_, "books", books.segments[0].folder);
   auto files = SegmentFiles::Map(segment, books.segments[0]);
@@ -396,7 +397,7 @@ TEST(ManifestJson, KeepsEveryValue) {
   CollectionState& state = manifest.collections["b"];
   state.generation = 4;
   state.indexed_seq = 1u << 31;
-  state.settings["k1"] = 1.2;
+  (*state.settings)["k1"] = 1.2;
   state.segments.push_back({.folder = "segment-000007",
                             .files = {{.name = "a", .length = 5, .xxh3 = ~0ull}, {.name = "d"}},
                             .num_documents = 3,

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/json.h"
 #include "index/collection.h"
 #include "index/corpus.h"
 #include "index/indexer.h"
@@ -67,7 +68,7 @@ absl::StatusOr<DenoiseResult> Shift(const DenoiseRequest& request) {
   DenoiseResult result;
   result.fitted.assign(request.vectors.begin() + request.dim, request.vectors.end());
   result.fitted.insert(result.fitted.end(), request.vectors.begin(), request.vectors.begin() + request.dim);
-  result.report = {{"on", true}, {"reason", "test"}};
+  *result.report = {{"on", true}, {"reason", "test"}};
   return result;
 }
 
@@ -117,7 +118,7 @@ TEST_F(DenoiseTest, WithoutAnEncoderTheHookIsAskedAndItsReportKept) {
   options_.denoise = [](const DenoiseRequest& request) -> absl::StatusOr<DenoiseResult> {
     EXPECT_EQ(request.dim, 0);
     EXPECT_TRUE(request.vectors.empty() && request.sample_chunks.empty());
-    return DenoiseResult{.report = {{"on", false}, {"reason", "nothing to fit"}}};
+    return DenoiseResult{.report = Json{{"on", false}, {"reason", "nothing to fit"}}};
   };
   ASSERT_TRUE(BuildIndex(*directory_, *store_, "c", options_).ok());
   auto corpus = Corpus::Open(dir_.path(), "c");

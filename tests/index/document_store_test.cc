@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "index/key_codec.h"
 #include "tests/support/mutations.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 
 namespace lectern::index::testing {
@@ -61,14 +62,14 @@ absl::Status PublishModel(DataDirectory& dir, uint64_t indexed_seq) {
   RETURN_IF_ERROR(file->Append(SegmentText(indexed_seq)));
   ASSIGN_OR_RETURN(FileEntry entry, file->Finish());
   CollectionState state{.indexed_seq = indexed_seq};
-  state.settings["analyzer"] = "en/1";
+  (*state.settings)["analyzer"] = "en/1";
   state.segments.push_back({.folder = folder->folder(), .files = {std::move(entry)}});
   return dir.Publish(kModelCollection, std::move(state));
 }
 
 absl::Status PublishNothing(DataDirectory& dir) {
   CollectionState state;
-  state.settings["analyzer"] = "en/1";
+  (*state.settings)["analyzer"] = "en/1";
   return dir.Publish(kModelCollection, std::move(state));
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "index/data_directory.h"
 #include "index/document_store.h"
 #include "tests/index/durability_model.h"

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 
+#include "base/json.h"
 #include "base/rng.h"
 #include "index/schema.h"
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/json.h"
 #include "index/collection.h"
 #include "index/corpus.h"
 #include "tests/support/faulty_file_system.h"
@@ -91,7 +92,7 @@ TEST_F(IndexerTest, AnUpdateOfDeletesAloneClaimsNoVectorsThatAreNotThere) {
   ASSERT_TRUE(Update().ok());
   Delete(3);
   ASSERT_TRUE(Update(Tiny()).ok());   // an encoder came meanwhile
-  EXPECT_FALSE(State().settings.contains("encoder"));
+  EXPECT_FALSE(State().settings->contains("encoder"));
   EXPECT_EQ(Found(), (std::set<std::string>{"d0", "d1", "d2", "d4"}));
   Put(5, 1);
   const auto report = Update(Tiny());
@@ -99,7 +100,7 @@ TEST_F(IndexerTest, AnUpdateOfDeletesAloneClaimsNoVectorsThatAreNotThere) {
   EXPECT_THAT(report->notes, Each(HasSubstr("no vectors yet")));
   EXPECT_THAT(Found(), SizeIs(5));
   ASSERT_TRUE(BuildIndex(*directory_, *store_, "c", Options(Tiny())).ok());
-  EXPECT_TRUE(State().settings.contains("encoder"));
+  EXPECT_TRUE(State().settings->contains("encoder"));
   Delete(5);
   ASSERT_TRUE(Update().ok());   // and the other way round: deletes need no encoder
   EXPECT_TRUE((*Corpus::Open(path_, "c"))->has_vectors());

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -18,6 +19,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "index/data_directory.h"
 #include "index/document_store.h"

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "index/collection.h"
 #include "index/data_directory.h"
 #include "index/filter.h"
@@ -85,7 +86,7 @@ TEST_F(MutatedDirectory, AManifestThatLiesWithARightChecksumIsRefusedOrRoundTrip
     ASSERT_TRUE(same.ok()) << same.status();
     EXPECT_EQ(EncodeManifest(*same), again);
     for (const auto& [collection, state] : manifest->collections)
-      (void)CollectionSettings::FromJson(state.settings).status();
+      (void)CollectionSettings::FromJson(*state.settings).status();
   }
   EXPECT_GT(mutations.refused(), 500);
 }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "service/answer/answer.h"
 
 #include <gtest/gtest.h>

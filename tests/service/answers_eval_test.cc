@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
+#include "base/json.h"
 #include "service/answer/calibration.h"
 #include "service/eval/answer_report.h"
 #include "service/eval/questions.h"

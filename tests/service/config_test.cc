@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/problem.h"
 #include "tests/support/temp_dir.h"
 

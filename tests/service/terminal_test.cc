@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json.h"
 #include "base/problem.h"
 #include "service/cli/tables.h"
 

@@ -6,11 +6,10 @@
 
 namespace lectern::attention::cuda {
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kLean = false>
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse>
 CompiledKernel DecodeRow(bool ptx80) {
-  return {{.family = KernelFamily::kDecode, .d = kD, .warps = kWarps, .row_tiles = kRowTiles, .stages = kStages, .sparse = kSparse, .lean = kLean,
-           .ptx80 = ptx80},
-          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, false, kLean>)};
+  return {{.family = KernelFamily::kDecode, .d = kD, .warps = kWarps, .row_tiles = kRowTiles, .stages = kStages, .sparse = kSparse, .ptx80 = ptx80},
+          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, false>)};
 }
 
 }  // namespace lectern::attention::cuda

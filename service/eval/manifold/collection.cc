@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
+#include "base/json.h"
 #include "base/rng.h"
 #include "service/eval/manifold/baselines.h"
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/cancel.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "manifold/decide.h"
 #include "service/eval/embedding_cache.h"
 #include "service/eval/manifold/baselines.h"

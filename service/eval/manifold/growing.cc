@@ -4,6 +4,7 @@
 #include <cmath>
 #include <unordered_map>
 
+#include "base/json.h"
 #include "base/rng.h"
 #include "manifold/growth.h"
 #include "manifold/harm_check.h"

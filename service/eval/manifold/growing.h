@@ -13,7 +13,7 @@
 #include <span>
 
 #include "base/cancel.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "manifold/fitter.h"
 #include "service/eval/manifold/collection.h"
 #include "service/eval/stats.h"

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/json.h"
 #include "base/rng.h"
 #include "manifold/decide.h"
 #include "manifold/shapes.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/cancel.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "manifold/harm_check.h"

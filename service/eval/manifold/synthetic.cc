@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "manifold/contraction.h"
 #include "manifold/richardson.h"
 #include "manifold/shapes.h"
