@@ -38,7 +38,7 @@ struct DecodeShape {
                 kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (2 * kWarps + 4) * 4 + 4);
 };
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean>
 struct DecodeCta {
   using Shape = DecodeShape<kD, kRowTiles, kStages, kWarps>;
   static constexpr int kSteps = kD / 16;   // of 16 columns
@@ -58,6 +58,7 @@ struct DecodeCta {
   const int* pages;
   ptx::u64 policy;
 
+  static constexpr int kPartsAhead = kLean ? 8 : 16;  // parts of a query head on their way to a lane
   static constexpr int kMeeting = 32;  // units a CTA reads in the time that parts take to meet
   int one_row = -1;   // all of this CTA's units are of this row: the first_unit-th, and every unit_step-th after it; -1: not so
   int first_unit = 0, unit_step = 1;
@@ -445,11 +446,11 @@ struct DecodeCta {
         total = Columns{};
         top = ptx::kNegInf, sum = 0.0f;
 #ifdef __CUDACC_RTC__  // half the code of a rare case: the kernel must compile within a second
-        AddParts<16>(count, fetch, state, &total, &top, &sum);
+        AddParts<kPartsAhead>(count, fetch, state, &total, &top, &sum);
 #else
-        if (kRowTiles > 1 || count <= 16) {  // two tiles leave no registers for more
-          AddParts<16>(count, fetch, state, &total, &top, &sum);
-        } else {
+        if (count <= 16 || kRowTiles > 1 || (kSparse && kD > 64)) {
+          AddParts<kPartsAhead>(count, fetch, state, &total, &top, &sum);
+        } else {  // where registers allow
           AddParts<32>(count, fetch, state, &total, &top, &sum);
         }
 #endif
@@ -575,10 +576,12 @@ struct DecodeCta {
   }
 };
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap>
-__global__ void __launch_bounds__(kWarps * 32, 1) DecodeKernel(const __grid_constant__ DecodeParams params) {
+// Registers: the gate's selector and the block-sparse kernel stand on a processor together, so that it has begun when the
+// list is there: 192 a thread beside 256 threads of 64, and `kLean` 160 beside the 512 of 48 that choose among many blocks.
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean>
+__global__ void __maxnreg__(kLean ? 160 : kSparse && kRowTiles == 1 && kWarps == 8 ? 192 : 255) DecodeKernel(const __grid_constant__ DecodeParams params) {
   extern __shared__ __align__(1024) char shared[];
-  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap> cta(params, shared);
+  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, kLean> cta(params, shared);
   cta.Main();
 }
 

@@ -6,6 +6,7 @@ namespace lectern::attention::cuda {
 namespace {
 
 constexpr long long kMost = 1LL << 31;  // what the kernels count in 32 bits
+constexpr int kSharedPercent = 85;      // 196 of an H100's 228 KB
 
 // The tiles of a decode kernel. Two stages of eight warps at d = 128, 128 KiB: three are 2 % slower from 500 MB on, and no faster
 // below. Older cards have 115 KiB.
@@ -13,6 +14,7 @@ KernelId DecodeId(const DecodeProblem& p, bool sparse) {
   KernelId id{.family = KernelFamily::kDecode, .fp16 = p.fp16, .d = p.d, .row_tiles = p.group > 8 ? 2 : 1, .sparse = sparse,
               .soft_cap = p.soft_cap, .ptx80 = p.form == 1};
   id.warps = id.ptx80 ? 4 : 8;
+  id.lean = sparse && p.d == 128 && id.row_tiles == 1 && !id.ptx80 && p.max_keys > 32768;  // where selectors take their larger form
   id.stages = (id.ptx80 ? 3 : 2) * 128 / p.d;
   return id;
 }
@@ -56,8 +58,13 @@ cudaError_t Launch(const void* kernel, dim3 grid, int threads, int shared, int c
   return cudaLaunchKernelExC(&config, kernel, args);
 }
 
+// All kernels ask for one split between L1 and shared memory, enough for a decode CTA and a selector's: a processor changes its
+// split only when it is empty, and the second kernel would wait for that.
 bool Allow(const void* kernel, int shared_bytes) {
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) == cudaSuccess) return true;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) == cudaSuccess &&
+      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, kSharedPercent) == cudaSuccess) {
+    return true;
+  }
   cudaGetLastError();  // said in words instead
   return false;
 }
@@ -98,7 +105,7 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (units * choice->grid >= kMost) return "rows times keys is too large for one launch";
   choice->chunk_units = static_cast<int>(p.chunk_keys / kUnitKeys);
   // Measured on an H100: below these, another CTA costs more in meeting than it brings in reading.
-  choice->min_units = 8;
+  choice->min_units = 4;
   choice->max_parts = 128;
   choice->slots = 2LL * choice->grid;
   if (p.chunk_keys > 0) choice->slots = p.rows * ((p.max_keys + p.chunk_keys - 1) / p.chunk_keys + 1);

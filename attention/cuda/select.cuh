@@ -332,16 +332,20 @@ __device__ __forceinline__ void ReduceAcross(float (&v)[n], int part) {
 template <ScoreKind kKind, int kD, int kCtas, int kWarps>
 inline constexpr int kSelectPieces = SelectPieces(kKind, kD, kCtas, kWarps);
 
+// Of a thread. The gate from its query leaves room for the decode kernel that reads its list.
+template <ScoreKind kKind, int kWarps>
+inline constexpr int kSelectRegisters = kKind == ScoreKind::kGateQuery ? (kWarps == 16 ? 48 : 64) : kKind == ScoreKind::kResa ? 64 : kWarps == 16 ? 128 : 168;
+
 // W = D: the gate's width is the head's, as its rotation demands.
 template <class Element, int kD, ScoreKind kKind, int kCtas, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32) SelectKernel(const __grid_constant__ SelectParams p) {
+__global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(const __grid_constant__ SelectParams p) {
   constexpr bool kPerHead = kKind == ScoreKind::kQuestHeads, kQuest = kPerHead || kKind == ScoreKind::kQuest;
   constexpr bool kPairs = kKind == ScoreKind::kResa || kQuest;
   constexpr int kLanes = kD / 8;                     // that share a row, 16 bytes each
   constexpr int kRowsAWarp = 32 / kLanes;
   constexpr int kRowsAPass = kRowsAWarp * kWarps;
   constexpr int kThreads = kWarps * 32;
-  constexpr int kAhead = kQuest ? 2 : kPairs ? 4 : 8;  // passes in flight
+  constexpr int kAhead = kQuest ? 2 : kPairs || (kKind == ScoreKind::kGateQuery && kWarps == 16) ? 4 : 8;  // passes in flight
   constexpr int kShare = kLanes / kAhead > 0 ? kLanes / kAhead : 1;
   constexpr int kHeads = kQuest ? 8 : 1;
   static_assert(!kPerHead || kHeads <= kCtas, "a CTA a head");

@@ -54,13 +54,21 @@ def out_of_time():
 
 
 _pool = None
+_floors = {}
 
 
 def floor_us(bytes_touched, repeats=15, in_order=False):
-    """The fastest gather of 16 KB pieces that reads this many bytes: (us, pieces a CTA, warps)."""
-    global _pool
+    """The fastest gather of 16 KB pieces that reads this many bytes, once a process: (us, pieces a CTA, warps)."""
     if A.no_floor:
         return None
+    key = (bytes_touched, in_order)
+    if key not in _floors:
+        _floors[key] = search_floor(bytes_touched, repeats, in_order)
+    return _floors[key]
+
+
+def search_floor(bytes_touched, repeats, in_order):
+    global _pool
     if _pool is None:
         _pool = (torch.randint(-2**31, 2**31 - 1, (2**30,), dtype=torch.int32, device="cuda"), torch.empty(1 << 20, dtype=torch.int32, device="cuda"))
     x, out = _pool

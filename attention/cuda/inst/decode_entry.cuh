@@ -6,10 +6,11 @@
 
 namespace lectern::attention::cuda {
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse>
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kLean = false>
 CompiledKernel DecodeRow(bool ptx80) {
-  return {{.family = KernelFamily::kDecode, .d = kD, .warps = kWarps, .row_tiles = kRowTiles, .stages = kStages, .sparse = kSparse, .ptx80 = ptx80},
-          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, false>)};
+  return {{.family = KernelFamily::kDecode, .d = kD, .warps = kWarps, .row_tiles = kRowTiles, .stages = kStages, .sparse = kSparse, .lean = kLean,
+           .ptx80 = ptx80},
+          reinterpret_cast<const void*>(&DecodeKernel<Element, kD, kRowTiles, kStages, kWarps, kSparse, false, kLean>)};
 }
 
 }  // namespace lectern::attention::cuda

@@ -41,6 +41,7 @@ TEST(Nvrtc, CompilesWhatTheClosedListLeavesOut) {
     Seconds({.family = KernelFamily::kOracle, .d = d});
     Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = d, .warps = 16, .kind = ScoreKind::kQuestHeads, .ctas = 8});
   }
+  Seconds({.family = KernelFamily::kDecode, .fp16 = true, .d = 128, .warps = 8, .row_tiles = 1, .stages = 2, .sparse = true, .lean = true});
   Seconds({.family = KernelFamily::kDecode, .fp16 = true, .d = 128, .warps = 4, .row_tiles = 2, .stages = 3, .sparse = true, .ptx80 = true});
   Seconds({.family = KernelFamily::kOracle, .fp16 = true, .d = 128});
   Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = 128, .warps = 16, .kind = ScoreKind::kGateProject, .ctas = 8});
