@@ -2,10 +2,11 @@
 # Checks and times the CUDA kernels on a machine with a device. Each step takes minutes, appends JSON lines to OUT and is
 # skipped when its .done mark is there, so that a run that was cut off goes on.
 #
-#   scripts/gpu_check.sh STEP...      STEP: roofs test sanitize bytes dense sparse selector layer manifold_test racecheck_case manifold report
+#   scripts/gpu_check.sh STEP...
+#   STEP: roofs test sanitize sanitize_oracle bytes dense dense_again sparse grid fp16 selector layer manifold_test racecheck_case manifold report
 #
 # BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test, racecheck_case and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
-# OUT: results (bench/results). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
+# OUT: results (bench/results); REPEATS: replays a median is of (50; fewer where they take over half a second). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/cuda} PEERS=${PEERS:-../shared/peers/gpu} OUT=${OUT:-bench/results}
@@ -15,37 +16,47 @@ MANIFOLD_TEST=$(find "$BUILD" -name manifold_cuda_test -type f | head -1)
 RACECHECK_CASE=$(find "$BUILD" -name racecheck_case -type f | head -1)
 MANIFOLD_BENCH=$(find "$BUILD" -name bench_manifold_cuda -type f | head -1)
 COMMIT=${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}
+DEVICE=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
 mkdir -p "$OUT"
 
-bench() {  # step, then arguments
+bench() {  # step, then arguments; LIMIT: its seconds
   local step=$1
   shift
-  timeout 480 python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" --limit-s 420 "$@"
+  timeout "${LIMIT:-480}" python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" \
+    --limit-s $((${LIMIT:-480} - 60)) --repeats "${REPEATS:-50}" "$@"
 }
 sanitize() {  # name of its files, test program, filter
   local tool
   for tool in memcheck synccheck racecheck; do
     timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$2" --gtest_brief=1 --gtest_filter="$3" >"$OUT/$1_$tool.txt" 2>&1
-    sanitizer_line "\"sanitize\", \"tool\": \"$tool\"" $? "$OUT/$1_$tool.txt"
+    sanitizer_line "\"sanitize\", \"tool\": \"$tool\", \"filter\": \"$3\"" $? "$OUT/$1_$tool.txt"
   done
 }
 sanitizer_line() {  # kind and what was run, exit code, log
-  echo "{\"kind\": $1, \"exit\": $2, \"summary\": \"$(grep -a 'SUMMARY' "$3" | tail -1)\"}" | tee -a "$OUT/gpu_sanitize.jsonl"
+  echo "{\"kind\": $1, \"device\": \"$DEVICE\", \"commit\": \"$COMMIT\", \"exit\": $2, \"summary\": \"$(grep -a 'SUMMARY' "$3" | tail -1)\"}" | tee -a "$OUT/gpu_sanitize.jsonl"
 }
 run() {
   # Kernels outside the closed list are compiled by NVRTC, the toolkit's or that of an installed torch.
   local nvrtc=$(find -L /usr/local/cuda/lib64 $(python3 -c 'import site; print(*site.getsitepackages())') -name 'libnvrtc.so.1?' 2>/dev/null | head -1)
   export LD_LIBRARY_PATH=$(dirname "${LIB:-$MANIFOLD_TEST}")/lib:${nvrtc:+$(dirname "$nvrtc"):}${LD_LIBRARY_PATH:-}
   case $1 in
-    roofs) python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
+    roofs) timeout 120 python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && LIMIT=360 bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
     test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
     sanitize)
       sanitize gpu_sanitize "$TEST" 'CudaDecode.SoftCap*:CudaDecode.FewRows*:CudaSelect.ManyRows:CudaSelect.Published*:CudaAppend.TheC*:CApi.What*' ;;
+    sanitize_oracle) sanitize gpu_sanitize_oracle "$TEST" 'CudaSelect.TheOracle*' ;;
     bytes) timeout 300 python3 bench/gpu/bytes_check.py --lib "$LIB" --commit "$COMMIT" --out "$OUT/gpu_bytes.jsonl" ;;
     dense) bench dense --out "$OUT/gpu_dense.jsonl" ;;
-    sparse) bench sparse --shapes 64/8d128 --batches 1,4,16 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
+    dense_again) bench dense --no-floor --shapes 14/2d64,12/2d128 --lens 8192,32768 --out "$OUT/gpu_dense_again.jsonl" ;;
+    sparse) bench sparse --shapes 64/8d128 --batches 1 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
+    grid)  # shares of the blocks
+      bench sparse --no-floor --shapes 64/8d128 --batches 1,4,8,16 --lens 8192,16384,32768,65536,131072 --sparsity 0.5,0.7,0.8,0.9 \
+        --out "$OUT/gpu_grid.jsonl" ;;
+    fp16)
+      LIMIT=240 bench sparse --no-floor --dtype float16 --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_fp16.jsonl" &&
+        LIMIT=240 bench dense --no-floor --dtype float16 --shapes 32/8d128,14/2d64 --batches 1,16 --lens 8192,32768 --out "$OUT/gpu_fp16.jsonl" ;;
     selector) bench selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_selector.jsonl" ;;
-    layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_layer.jsonl" ;;
+    layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 --out "$OUT/gpu_layer.jsonl" ;;
     manifold_test)
       timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
       sanitize gpu_manifold "$MANIFOLD_TEST" 'CudaNeighbours.Queries*:CudaFit.Ragged*' ;;

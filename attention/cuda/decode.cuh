@@ -10,7 +10,7 @@
 //           and the query heads of the group on the side of 8: a group of 8 wastes nothing, 7 an eighth.
 // Shapes    q, out [batch, q_head, D]; k, v: 16 x D blocks of two-byte elements at (page, head, slot / 16).
 // Bytes     4 * keys * kv_heads * D. Partials: 2 * C * group * D floats at most, 1 MiB at 132 CTAs, 8 x 128: L2.
-// In flight kWarps rings of kStages units of 64 * D bytes: up to 192 KiB an SM at D = 128, three stages.
+// In flight kWarps rings of kStages units of 64 * D bytes: 128 KiB an SM (two stages at D = 128, four at 64); as PTX 96 KiB.
 //           (Little's law asks for 24 KiB: 3.1 TB/s x 1 us / 132.)
 // Latency   What counts below 10 MB. Lengths, counts, ids and page table come in one round trip where they are small; queries
 //           are fetched while the first keys are on their way; the code is kept short: a warp alone issues an instruction every

@@ -2,9 +2,15 @@
 
     python3 attention_bench.py dense --lib liblectern_attention_c.so --peers-dir <peers/gpu> --out dense.jsonl
 
-Steps: check, roofs, dense, sparse, selector, layer. Timing is common.time_graph of the peers' harness: a CUDA graph of >= 20 instances
-over rotated buffers of more than 5x L2 (cold). The floor of a cell is the fastest pure-read kernel at the same bytes, 16 KB
-a piece, of the same process. Sparse ids come from our selector on structured scores, and once from random ids."""
+Steps: check, roofs, dense, sparse, selector, layer. Timing is common.time_graph of the peers' harness: a CUDA graph of 20 calls or
+more (fewer where one takes over 1.5 ms) over rotated buffers of more than 5x L2 (cold), the median of --repeats replays, or of as many as
+half a second holds. The kinds of a cell are timed one after the other, not in turns: dense times ours before the peers; sparse and layer
+time the dense peers first, over 20 replays. The floor of a cell is the fastest pure-read kernel at the same bytes, 16 KB a piece, of the
+same process, over 15 replays. Page tables are in order.
+
+Checked, in a call before the timed ones: dense and sparse outputs against fp64 (first and last sequence); of layer the attention over
+whatever ids came out (first sequence); ids of the plain gate alone. Not checked here: the other selectors' ids, what append writes, and
+what the replays wrote. Ids: random in sparse; the selector's own in layer, over structured gate keys."""
 import argparse, json, math, os, sys, time
 import torch
 
@@ -358,7 +364,7 @@ def sparse():
 
 
 def structured_gate(B, Hk, d, L, q):
-    """Gate keys whose scores drift with the position, tie in runs of three, and for one head stand out in one block only."""
+    """Gate keys whose scores drift with the position, are alike in runs of three, and for one head stand out in one block only."""
     nb = L // 64
     base = torch.randn(B, -(-nb // 3), Hk, d, device="cuda").repeat_interleave(3, 1)[:, :nb]
     drift = torch.linspace(0, 1, nb, device="cuda").view(1, nb, 1, 1) * q.view(B, 1, Hk, d).float() * 0.3
