@@ -180,7 +180,7 @@ std::string AttentionPlan::Explain() const {
   return internal::Concat("kernel flash_", kernels == nullptr ? "none" : kernels->name, "_",
                           problem.kv_type == DType::kF32 ? "f32" : "bf16", ", tile ", tile_queries * group(),
                           " rows x ", kPageSlots, " keys, decode splits <= ", max_splits, ", threads ", num_threads,
-                          ", workspace ", workspace_bytes, " bytes");
+                          ", workspace ", workspace_bytes, " bytes, ", PredictedBytes(1, 0), " bytes a key");
 }
 
 absl::Status Prefill(const AttentionPlan& plan, const Queries& queries, const PagedKv& kv, ThreadPool& pool,

@@ -101,7 +101,7 @@ struct AttentionPlan {
   // CPU: keys of one of the ranges that a decode of `num_keys` keys is cut into. It depends on nothing else, so that
   // results have the same bits for any number of threads and beside any other sequences.
   int64_t ChunkKeys(int64_t num_keys) const;
-  std::string Explain() const;  // one line: kernel, tiles, splits, bytes
+  std::string Explain() const;  // one line: kernel, tiles, splits, workspace, predicted bytes a key
 };
 
 absl::StatusOr<AttentionPlan> Plan(const Problem& problem, const Variant& variant, const Device& device);

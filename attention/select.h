@@ -54,7 +54,7 @@ struct Selector {
   int64_t dense_below = 0;          // lengths up to this are dense, decided where the lengths are
   // Published behaviour, for comparing with published figures.
   bool gate_zero_placeholder = false;  // the open block takes part with score 0
-  bool gate_pos_compat = false;        // a block that closes while decoding is rotated at its last position
+  bool gate_pos_compat = false;        // Select() does not use it: AppendConfig's rotates gate keys, at a closing block's last position
 };
 
 // The published settings.

@@ -15,6 +15,7 @@
 namespace lectern::attention {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 // Random queries and a KV cache whose pages lie in a shuffled order.
@@ -243,6 +244,10 @@ TEST(Attention, ExplainNamesKernelTilesSplitsAndBytes) {
   const AttentionPlan plan = *Plan({14, 2, 2, 64, 64, DType::kBF16, BlockLayout::kLanes, 4096}, {},
                                    {.target = CpuTarget::kScalar, .num_threads = 2});
   EXPECT_THAT(plan.Explain(), HasSubstr("kernel flash_scalar_bf16, tile 56 rows x 64 keys, decode splits <= 32"));
+  EXPECT_EQ(plan.PredictedBytes(1, 0), 512);  // K and V, 2 heads of 64, 2 bytes each
+  EXPECT_THAT(plan.Explain(), EndsWith(" bytes, 512 bytes a key"));
+  const AttentionPlan wide = *Plan({32, 8, 8, 128, 64, DType::kF32, BlockLayout::kLanes, 4096}, {}, {.target = CpuTarget::kScalar});
+  EXPECT_THAT(wide.Explain(), EndsWith(" bytes, 6144 bytes a key"));  // 8 * (128 + 64) * 4
   EXPECT_EQ(plan.ChunkKeys(100), 512);  // 128 KiB of keys and values
   EXPECT_EQ(plan.ChunkKeys(32768), 1024);
   EXPECT_EQ(plan.ChunkKeys(32769), 1152);
