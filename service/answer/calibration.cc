@@ -7,7 +7,7 @@ namespace lectern::service::answer {
 namespace {
 
 struct Weight {
-  std::string_view name;   // as in evidence.h, checked by calibration_test
+  std::string_view name;   // as in evidence.h, in its order (checked below)
   double weight;
 };
 
