@@ -138,6 +138,7 @@ absl::StatusOr<AnswerResult> Answerer::Answer(const AnswerRequest& request) {
   }
   if (options.max_tokens < 1) return InvalidArgument("max_tokens must be 1 or more, got ", options.max_tokens);
   if (!(options.temperature >= 0)) return InvalidArgument("temperature must be 0 or more, got ", options.temperature);
+  if (!(options.top_p > 0 && options.top_p <= 1)) return InvalidArgument("top_p must be above 0 and at most 1, got ", options.top_p);
   RETURN_IF_ERROR(CheckCancel(options.cancel));
 
   Work work{request};
@@ -298,6 +299,8 @@ absl::Status Answerer::AnswerProse(Work& work) {
   decoder::GenerateOptions generate;
   generate.max_tokens = options.max_tokens;
   generate.temperature = options.temperature;
+  generate.top_p = options.top_p;
+  generate.stop = options.stop;
   generate.seed = options.seed;
   generate.cancel = options.cancel;
   generate.on_prefill = [&](int64_t done, int64_t total) { work.Progress("read", done, total); };

@@ -52,7 +52,9 @@ struct AnswerOptions {
   int64_t max_context_tokens = 1024;   // of packed passages
   int64_t max_tokens = 160;            // prose
   double temperature = 0;              // prose; a span is always the best one
+  double top_p = 1;                    // prose, above temperature 0
   uint64_t seed = 1;
+  std::vector<std::string> stop;       // prose: the reply ends before the first of these
   bool overflow_is_error = false;      // default: the lowest passages are dropped, and listed
   bool allow_trim = true;              // cut the last passage at a sentence end, and say so
   double min_trust = -1;               // span: abstain below; under 0: the shipped default

@@ -13,8 +13,9 @@ namespace {
 
 struct Args {
   std::string collection, question, offset_unit = "codepoint", sparse, overflow = "drop_lowest";
-  double temperature = 0;
+  double temperature = 0, top_p = 1;
   uint64_t seed = 1;
+  std::vector<std::string> stop;
   bool stream = false;
   SearchFlags search;
 };
@@ -109,6 +110,8 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   if (args.overflow != "error" && args.overflow != "drop_lowest") return InvalidArgument("--overflow must be error or drop_lowest, got '", args.overflow, "'");
   options.overflow_is_error = args.overflow == "error";
   options.temperature = args.temperature;
+  options.top_p = args.top_p;
+  options.stop = args.stop;
   options.seed = args.seed;
   if (args.question.empty()) return InvalidArgument("the question is empty");
   if (static_cast<int64_t>(args.question.size()) > answer::kMaxQuestionBytes) {
@@ -174,7 +177,9 @@ void RegisterAsk(Registry& registry) {
   ask.Option("--overflow", args->overflow, "drop_lowest or error, where the passages exceed the budget").ShowDefault();
   ask.Option("--offset-unit", args->offset_unit, "of spans in --json: utf8, codepoint or utf16").ShowDefault();
   ask.Option("--temperature", args->temperature, "prose: 0 is greedy");
+  ask.Option("--top-p", args->top_p, "prose, above temperature 0: of the likeliest tokens that make up this share");
   ask.Option("--seed", args->seed, "prose, above temperature 0");
+  ask.Option("--stop", args->stop, "prose: end before this text; several may be given").TakesOne();
   ask.Option("--sparse", args->sparse, "auto or off; ratios need a build with sparse decoding");
   ask.Flag("--stream", args->stream, "with --json: events as they come");
   AddSearchFlags(ask, args->search);

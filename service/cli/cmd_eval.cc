@@ -228,6 +228,8 @@ void RegisterEval(Registry& registry) {
   CommandLine compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
   compare.Option("RUNS", args->runs, "baseline first").Required();
   AddMeasureFlags(compare, *args);
+  compare.Refuse("--baseline", "the first RUN is the baseline");
+  for (CommandLine command : {score, search, compare}) command.Refuse("--preset", "this build has no presets");
 
   RegisterEvalAnswers(registry, eval);
   RegisterEvalCitations(registry, eval);

@@ -296,6 +296,8 @@ void RegisterIngest(Registry& registry) {
     command.Option("--device", args->device, "where to index: cpu").ShowDefault();
     registry.Setting(command, "--memory", "index.memory_bytes", "memory to stay under: 4GiB");
     registry.Setting(command, "--threads", "index.threads", "threads, 1..1024; 0: every core this process may use");
+    command.Refuse("--resume", "a build that was stopped left the generation before it; the next one begins anew");
+    command.Refuse("--shard", "`lectern ingest --shard I/N` makes collections of parts");
   };
   CommandLine build = sub("build", "fold everything into one generation of one segment", [args](Context& c) { return Build(c, *args, true); });
   build.Option("--ann", args->ann, "flat or hnsw");

@@ -175,6 +175,8 @@ void RegisterModels(Registry& registry) {
   rerank.Option("QUERY", embed_args->query, "the query").Required();
   rerank.Option("--model", embed_args->model, "cross-encoder: id or path (setting models.rerank)");
   rerank.Option("--top-n", embed_args->top_n, "only the best N; default all");
+  rerank.Refuse("--out", "scores are lines of text, or JSON with --json");
+  rerank.Refuse("--batch-tokens", "all lines are read before the first is scored");
 }
 
 }  // namespace lectern::cli

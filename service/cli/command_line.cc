@@ -6,6 +6,10 @@
 namespace lectern::cli {
 namespace {
 
+struct Refusal {
+  std::string message;
+};
+
 void Collect(const CLI::App* app, const std::string& path, std::map<std::string, std::string>& words) {
   std::string& line = words[path];
   for (const CLI::App* sub : app->get_subcommands([](const CLI::App*) { return true; })) {
@@ -14,6 +18,7 @@ void Collect(const CLI::App* app, const std::string& path, std::map<std::string,
     Collect(sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), words);
   }
   for (const CLI::Option* option : app->get_options()) {
+    if (option->get_group().empty()) continue;
     for (const std::string& name : option->get_lnames()) line += "--" + name + " ";
   }
 }
@@ -25,6 +30,7 @@ OptionHandle OptionHandle::ShowDefault() { return OptionHandle(option_->capture_
 OptionHandle OptionHandle::OneOf(std::vector<std::string> values) { return OptionHandle(option_->check(CLI::IsMember(std::move(values)))); }
 OptionHandle OptionHandle::Environment(const std::string& variable) { return OptionHandle(option_->envname(variable)); }
 OptionHandle OptionHandle::Hidden() { return OptionHandle(option_->group("")); }
+OptionHandle OptionHandle::TakesOne() { return OptionHandle(option_->expected(1)->take_all()); }
 
 #define LECTERN_OPTION(...)                                                                                   \
   OptionHandle CommandLine::Option(const std::string& name, __VA_ARGS__& value, const std::string& help) {    \
@@ -51,6 +57,10 @@ OptionHandle CommandLine::Flag(const std::string& name, bool& value, const std::
 
 OptionHandle CommandLine::Flag(const std::string& name, int& times, const std::string& help) {
   return OptionHandle(app_->add_flag(name, times, help));
+}
+
+void CommandLine::Refuse(const std::string& name, const std::string& why) {
+  app_->add_flag_function(name, [name, why](int64_t) { throw Refusal{name + ": " + why}; })->group("");
 }
 
 CommandLine CommandLine::Add(const std::string& name, const std::string& help, std::function<void()> chosen) {
@@ -84,6 +94,8 @@ absl::StatusOr<std::optional<int>> Program::Parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);
     return InvalidArgument(error.what());
+  } catch (const Refusal& refusal) {
+    return NotSupported(refusal.message);
   }
   return std::nullopt;
 }

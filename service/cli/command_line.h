@@ -8,7 +8,7 @@
 //
 // Shapes:  names as CLI11 takes them: "--long", "-s,--long", "POSITIONAL". A value is written when parsing meets it.
 // Threads: the main thread.
-// Errors:  Parse: kInvalidArgument with the library's message.
+// Errors:  Parse: kInvalidArgument with the library's message; kUnimplemented for a flag that is refused by name.
 // Cost:    none worth a word.
 #pragma once
 
@@ -38,6 +38,7 @@ class OptionHandle {
   OptionHandle OneOf(std::vector<std::string> values);
   OptionHandle Environment(const std::string& variable);
   OptionHandle Hidden();
+  OptionHandle TakesOne();   // of a list: one value each time it is given
 
  private:
   CLI::Option* option_;
@@ -61,6 +62,8 @@ class CommandLine {
   OptionHandle OptionFunction(const std::string& name, std::function<void(const std::string&)> take, const std::string& help);
   OptionHandle Flag(const std::string& name, bool& value, const std::string& help);
   OptionHandle Flag(const std::string& name, int& times, const std::string& help);   // counts
+  // A flag that this build knows by name and does not obey: given, parsing ends with kUnimplemented. Not in the help.
+  void Refuse(const std::string& name, const std::string& why);
   // A subcommand; `chosen` is called when parsing is through. Without it one of its own subcommands must follow.
   CommandLine Add(const std::string& name, const std::string& help, std::function<void()> chosen);
   // Neither is in the help. Anything: all that follows is taken unread. Extras: what the program knows is still read.

@@ -235,6 +235,25 @@ TEST(Answer, AnUnfinishedSentenceIsNotPassedOff) {
   EXPECT_NE(result->removed[0].reason.find("max_tokens"), std::string::npos);
 }
 
+TEST(Answer, ProseIsSampledAndStoppedAsAsked) {
+  FakeModel model = Says("Whales are mammals. Dams are not.");
+  Answerer answerer(model);
+  AnswerRequest request = Ask("Why was the dam built?", {MakePassage("d1", std::string(kDam))});
+  request.options.citations = CitationMode::kOff;
+  request.options.temperature = 0.5;
+  request.options.top_p = 0.25;
+  request.options.seed = 9;
+  request.options.stop = {" Dams", "never said"};
+  const auto result = answerer.Answer(request);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->answer, "Whales are mammals.");
+  EXPECT_EQ(model.last_options.temperature, 0.5);
+  EXPECT_EQ(model.last_options.top_p, 0.25);
+  EXPECT_EQ(model.last_options.seed, 9u);
+  request.options.top_p = 2;
+  EXPECT_NE(std::string(answerer.Answer(request).status().message()).find("top_p must be above 0 and at most 1, got 2"), std::string::npos);
+}
+
 TEST(Answer, WithCitationsOffNothingIsJudged) {
   FakeModel model = Says("Whales are mammals.");
   Answerer answerer(model);

@@ -114,7 +114,9 @@ class FakeModel : public service::answer::LanguageModel {
     RETURN_IF_ERROR(CheckCancel(options.cancel));
     decoder::Generation out;
     last_prompt = tokenizer_.Decode(prompt);
+    last_options = options;
     out.text = wish_(last_prompt);
+    for (const std::string& stop : options.stop) out.text.resize(std::min(out.text.size(), out.text.find(stop)));
     out.tokens = tokenizer_.Encode(out.text);
     if (static_cast<int64_t>(out.tokens.size()) > options.max_tokens) {
       out.tokens.resize(options.max_tokens);
@@ -130,6 +132,7 @@ class FakeModel : public service::answer::LanguageModel {
   float question_logprob = -1;
   int steps = 0;
   std::string last_prompt;
+  decoder::GenerateOptions last_options;
 
  private:
   Wish wish_;
