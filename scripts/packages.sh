@@ -8,7 +8,7 @@ build=(g++ cmake ninja-build ccache pkg-config python3 python3-pip xz-utils
   libcli11-dev libtomlplusplus-dev libfmt-dev libsimdjson-dev nlohmann-json3-dev libgumbo-dev libcmark-dev
   libpoppler-cpp-dev libzstd-dev libxxhash-dev libssl-dev zlib1g-dev liblzma-dev
   libsnappy-dev liblz4-dev libbz2-dev libgflags-dev)
-testing=(libgtest-dev libgmock-dev clang-format-14 jq procps)
+testing=(libgtest-dev libgmock-dev clang-format-14 git jq procps)
 case "${1:-build}" in
   build) wanted=("${build[@]}") ;;
   test) wanted=("${build[@]}" "${testing[@]}") ;;
