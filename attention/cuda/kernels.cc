@@ -27,7 +27,7 @@ struct Built {
   const void* kernel = nullptr;
   std::string why;
 };
-std::mutex built_mutex;
+std::mutex built_mutex;  // guards BuiltKernels; not Abseil's: this library needs CUDA's runtime and nothing else
 std::map<KernelId, Built>& BuiltKernels() {
   static std::map<KernelId, Built> built;
   return built;
