@@ -173,9 +173,12 @@ struct DocumentStore::Impl {
   struct Trace {
     std::string current;          // names the manifest
     uint64_t manifest_bytes = 0;  // grows with every flush and compaction, before any file is removed
+    std::string first_log;        // logs are removed from the oldest on
     uint64_t log_bytes = 0;
+    bool log_vanished = false;    // one was listed that was not there
     bool SameFiles(const Trace& other) const {
-      return current == other.current && manifest_bytes == other.manifest_bytes;
+      return current == other.current && manifest_bytes == other.manifest_bytes && first_log == other.first_log && !log_vanished &&
+             !other.log_vanished;
     }
   };
   absl::StatusOr<Trace> ReadTrace(rocksdb::Env* env) const;
@@ -285,17 +288,23 @@ absl::StatusOr<DocumentStore::Impl::Trace> DocumentStore::Impl::ReadTrace(rocksd
   const std::string manifest = path + "/" + trace.current.substr(0, trace.current.find('\n'));
   // Replaced since: the caller's second trace will tell.
   if (!env->GetFileSize(manifest, &trace.manifest_bytes).ok()) trace.manifest_bytes = 0;
-  std::vector<rocksdb::Env::FileAttributes> files;
-  RETURN_IF_ERROR(FromRocks(env->GetChildrenFileAttributes(path, &files), path));
-  for (const auto& file : files) {
-    if (file.name.ends_with(".log")) trace.log_bytes += file.size_bytes;
+  std::vector<std::string> names;
+  RETURN_IF_ERROR(FromRocks(env->GetChildren(path, &names), path));
+  for (const std::string& name : names) {
+    if (!name.ends_with(".log")) continue;
+    uint64_t bytes = 0;
+    if (!env->GetFileSize(path + "/" + name, &bytes).ok()) trace.log_vanished = true;
+    trace.log_bytes += bytes;
+    const auto age = [](const std::string& log) { return std::pair(log.size(), std::string_view(log)); };  // numbers, padded to six digits
+    if (trace.first_log.empty() || age(name) < age(trace.first_log)) trace.first_log = name;
   }
   return trace;
 }
 
 // A secondary reads the manifest first and the logs after it. Where the writer flushes and removes a log in between,
-// the log's writes are in neither, and RocksDB does not notice. So a view is taken only if the manifest stood still
-// meanwhile; and as catching up in place has the same gap, a view is never changed, but replaced.
+// the log's writes are in neither, and RocksDB does not notice. Nor does it when a log whose flush the manifest holds is
+// removed between its listing and its opening: it then reads none of the later logs. So a view is taken only if manifest and
+// oldest log stood still meanwhile; and as catching up in place has the same gap, a view is never changed, but replaced.
 absl::Status DocumentStore::Impl::OpenView() {
   const rocksdb::Options rocks = MakeOptions(options);
   rocksdb::Status status;

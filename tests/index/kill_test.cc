@@ -154,6 +154,29 @@ TEST(Follower, ReadsBesideCommitsPublishesAndCompactionWithoutOneError) {
   RecordProperty("writes", std::to_string(last_seq));
 }
 
+// A writer removes a log once a flush has put its records into tables: it may be listed, and gone when it is opened. RocksDB then
+// reads none of the later logs and says nothing.
+TEST(Follower, IsNeverOpenedWithoutTheLogsBehindOneThatVanished) {
+  TempDir temp;
+  const std::string path = temp / "store", old_log = path + "/000001.log";
+  auto store = DocumentStore::Open(path, {});
+  ASSERT_TRUE(store.ok()) << store.status();
+  WriteBatch batch;
+  batch.Delete("c", "absent");
+  const auto seq = (*store)->Commit(batch);   // in the log, in no table
+  ASSERT_TRUE(seq.ok()) << seq.status();
+  stdfs::create_symlink(path + "/nowhere", old_log);   // listed, and cannot be opened
+  EXPECT_EQ(DocumentStore::Open(path, {.mode = StoreOptions::Mode::kFollow}).status().code(), absl::StatusCode::kUnavailable);
+  std::thread remover([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    stdfs::remove(old_log);
+  });
+  const auto follower = DocumentStore::Open(path, {.mode = StoreOptions::Mode::kFollow});
+  remover.join();
+  ASSERT_TRUE(follower.ok()) << follower.status();
+  EXPECT_EQ((*follower)->last_seq(), *seq);
+}
+
 TEST(Follower, WritesNothing) {
   TempDir temp;
   { ASSERT_TRUE(DocumentStore::Open(temp / "store", {}).ok()); }
