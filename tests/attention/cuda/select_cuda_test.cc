@@ -126,9 +126,29 @@ Selector Of(SelectorKind kind, SelectMode mode, int64_t block, bool count_forced
           .threshold = 0.004f, .first_blocks = kind == SelectorKind::kGate ? 1 : 0, .last_blocks = 1, .count_forced = count_forced};
 }
 
+// Lists may differ by a near-tie, one block for another in a row. Adds up a case's rows and ids, and those that differ.
+struct Differences {
+  int64_t rows = 0, different = 0, ids = 0, swapped = 0;
+
+  void Add(const SelectCase& c) {
+    const auto got = c.OnDevice(), want = c.Truth();
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t r = 0; r < got.size(); ++r) {
+      ++rows;
+      ids += static_cast<int64_t>(want[r].size());
+      if (got[r] == want[r]) continue;
+      ++different;
+      std::vector<int32_t> away;
+      std::set_symmetric_difference(got[r].begin(), got[r].end(), want[r].begin(), want[r].end(), std::back_inserter(away));
+      swapped += static_cast<int64_t>(away.size());
+      ASSERT_LE(away.size(), 2u) << "row " << r << ": " << got[r].size() << " for " << want[r].size();
+    }
+  }
+};
+
 // Lists may differ only where two scores are closer than fp32 tells apart: for random scores, almost nowhere.
 void ExpectTheFormulasChoice(DType type) {
-  int64_t rows = 0, different = 0, ids = 0, swapped = 0;
+  Differences sum;
   for (const SelectorKind kind : {SelectorKind::kGate, SelectorKind::kQuest, SelectorKind::kResa}) {
     for (const SelectMode mode : {SelectMode::kTokens, SelectMode::kRatio, SelectMode::kThreshold}) {
       if (mode == SelectMode::kThreshold && kind != SelectorKind::kGate) continue;
@@ -138,34 +158,23 @@ void ExpectTheFormulasChoice(DType type) {
             if (project != (kind == SelectorKind::kGate && block == 64)) continue;
             for (const int64_t group : {1, 4, 7, 8}) {
               const SelectCase c(Of(kind, mode, block, group != 4), group, 2, d, {33000, 5, 1024, 4100}, project, false, 7 * group + d + block, type);
-              const auto got = c.OnDevice(), want = c.Truth();
-              ASSERT_EQ(got.size(), want.size());
-              for (size_t r = 0; r < got.size(); ++r) {
-                ++rows;
-                ids += static_cast<int64_t>(want[r].size());
-                if (got[r] == want[r]) continue;
-                ++different;
-                std::vector<int32_t> away;
-                std::set_symmetric_difference(got[r].begin(), got[r].end(), want[r].begin(), want[r].end(), std::back_inserter(away));
-                swapped += static_cast<int64_t>(away.size());
-                ASSERT_LE(away.size(), 2u) << "kind " << static_cast<int>(kind) << " mode " << static_cast<int>(mode) << " block " << block
-                                           << " d " << d << " group " << group << " row " << r << ": " << got[r].size() << " for " << want[r].size();
-              }
+              SCOPED_TRACE(::testing::Message() << "kind " << static_cast<int>(kind) << " mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group);
+              ASSERT_NO_FATAL_FAILURE(sum.Add(c));
             }
           }
         }
       }
     }
   }
-  testing::Test::RecordProperty("rows", static_cast<int>(rows));
-  EXPECT_LE(different * 200, rows) << swapped << " of " << ids << " ids";
+  testing::Test::RecordProperty("rows", static_cast<int>(sum.rows));
+  EXPECT_LE(sum.different * 200, sum.rows) << sum.swapped << " of " << sum.ids << " ids";
 }
 TEST(CudaSelect, ChoosesWhatTheFormulasChoose) { ExpectTheFormulasChoice(DType::kBF16); }
 TEST(CudaSelect, ChoosesTheSameOverFp16) { ExpectTheFormulasChoice(DType::kF16); }
 
 // The oracle reads the keys: blocks shorter than the fragment of a product, as long as a page, and longer.
 TEST(CudaSelect, TheOracleKnowsTheLargestProbabilities) {
-  int64_t rows = 0, different = 0;
+  Differences sum;
   for (const DType type : {DType::kBF16, DType::kF16}) {
     for (const SelectMode mode : {SelectMode::kTokens, SelectMode::kRatio, SelectMode::kThreshold}) {
       for (const int64_t block : {4, 8, 16, 64, 128}) {
@@ -174,23 +183,14 @@ TEST(CudaSelect, TheOracleKnowsTheLargestProbabilities) {
             Selector s = Of(SelectorKind::kOracle, mode, block, group != 7);
             s.first_blocks = group == 12 ? 2 : 0;
             const SelectCase c(s, group, 2, d, {9000, 5, 1024, 4100}, false, false, 13 * group + d + block, type);
-            const auto got = c.OnDevice(), want = c.Truth();
-            ASSERT_EQ(got.size(), want.size());
-            for (size_t r = 0; r < got.size(); ++r) {
-              ++rows;
-              if (got[r] == want[r]) continue;
-              ++different;
-              std::vector<int32_t> away;
-              std::set_symmetric_difference(got[r].begin(), got[r].end(), want[r].begin(), want[r].end(), std::back_inserter(away));
-              ASSERT_LE(away.size(), 2u) << DTypeName(type) << " mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group
-                                         << " row " << r << ": " << got[r].size() << " for " << want[r].size();
-            }
+            SCOPED_TRACE(::testing::Message() << DTypeName(type) << " mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group);
+            ASSERT_NO_FATAL_FAILURE(sum.Add(c));
           }
         }
       }
     }
   }
-  EXPECT_LE(different * 100, rows);
+  EXPECT_LE(sum.different * 100, sum.rows);
 }
 
 // Forty rows and more get two CTAs each.
@@ -221,7 +221,7 @@ TEST(CudaSelect, TiesGoToTheLowerBlockExactly) {
 
 // Each query head chooses, and the row reads what any of them chose. Lists may differ by a near-tie a head, almost nowhere.
 TEST(CudaSelect, EachHeadOfQuestChooses) {
-  int64_t rows = 0, different = 0;
+  Differences sum;
   for (const SelectMode mode : {SelectMode::kTokens, SelectMode::kRatio, SelectMode::kThreshold}) {
     for (const int64_t block : {16, 64, 128}) {
       for (const int64_t d : {64, 128}) {
@@ -230,22 +230,13 @@ TEST(CudaSelect, EachHeadOfQuestChooses) {
           s.per_head = true;
           if (mode == SelectMode::kThreshold) s.threshold = 0.01f;
           const SelectCase c(s, group, 2, d, {20000, 5, 1024, 4100}, false, false, 11 * group + d + block);
-          const auto got = c.OnDevice(), want = c.Truth();
-          ASSERT_EQ(got.size(), want.size());
-          for (size_t r = 0; r < got.size(); ++r) {
-            ++rows;
-            if (got[r] == want[r]) continue;
-            ++different;
-            std::vector<int32_t> away;
-            std::set_symmetric_difference(got[r].begin(), got[r].end(), want[r].begin(), want[r].end(), std::back_inserter(away));
-            ASSERT_LE(away.size(), 2u) << "mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group << " row " << r
-                                       << ": " << got[r].size() << " for " << want[r].size();
-          }
+          SCOPED_TRACE(::testing::Message() << "mode " << static_cast<int>(mode) << " block " << block << " d " << d << " group " << group);
+          ASSERT_NO_FATAL_FAILURE(sum.Add(c));
         }
       }
     }
   }
-  EXPECT_LE(different * 100, rows);
+  EXPECT_LE(sum.different * 100, sum.rows);
   for (const int32_t length : {1000, 4096, 40000}) {  // ties, exactly
     Selector s = Of(SelectorKind::kQuest, SelectMode::kTokens, 16);
     s.per_head = true;
