@@ -12,7 +12,8 @@
 
 Of a Markdown file, the blocks fenced as ```console are run, one after another, so that what the documentation shows stays true;
 numbers in the output may differ there (times and scores do), so may the reasons for leaving passages out, which change with the
-last bits of a processor's scores, and `<!-- need FILE -->` is the form of need.
+last bits of a processor's scores, and `<!-- need FILE -->` is the form of need. A block behind `<!-- not run: REASON -->` is left to
+shown_commands.py.
 """
 import argparse
 import os
@@ -24,15 +25,16 @@ import tempfile
 
 def parse(path):
     steps, needs = [], []
-    inside = not path.endswith(".md")
+    inside, before = not path.endswith(".md"), ""
     with open(path, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             line = line.rstrip("\n")
             if match := re.fullmatch(r"<!-- need (.*) -->", line):
                 needs.append(match.group(1))
             if path.endswith(".md") and line.startswith("```"):
-                inside = line == "```console"
+                inside = line == "```console" and not before.startswith("<!-- not run: ")
                 continue
+            before = line
             if not inside or line.startswith("#") or (not line and not steps):
                 continue
             if line.startswith("need "):

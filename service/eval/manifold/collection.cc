@@ -125,6 +125,7 @@ absl::StatusOr<CollectionCell> MeasureCell(const CollectionData& data, const Noi
 
   const manifold::DenoiseInput input{.raw = raw, .dim = dim, .first = first, .second = second, .rows = rows, .questions = asked, .answers = answers};
   ASSIGN_OR_RETURN(cell.decision, manifold::Denoise(input, {.seed = options.seed}, pool));
+  if (cell.decision.vectors.empty()) return InvalidArgument("nothing was fitted, so there is nothing to compare: ", cell.decision.reason);
   const std::vector<float> gated = std::move(cell.decision.vectors);
   cell.decision.vectors.clear();
   manifold::FitParams params = cell.decision.params;

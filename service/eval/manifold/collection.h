@@ -5,7 +5,7 @@
 //
 // Shapes:  one text a document; queries stay clean, documents carry the noise; measured by nDCG@10 of the dense ranking.
 // Threads: one; parts use the pool.
-// Errors:  those of the parts.
+// Errors:  those of the parts; kInvalidArgument where nothing was fitted.
 // Cost:    the encoding of every document, clean and noisy, and of two replicas of `replicas` of them, once: the cache keeps both.
 #pragma once
 
