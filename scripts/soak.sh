@@ -1,20 +1,14 @@
 #!/usr/bin/env bash
-# The long counts, about an hour and a half: 200 kill rounds, ten minutes of searches beside a writer, every single step of the
-# power-cut and failing-disk tests, twenty times the mutations, memory at three budgets, and over 1,000 searches and 50
-# answers.
+# The long counts, hours of two cores in all: kills, power cuts, failing disks, searches beside a writer, mutations, memory.
+#   scripts/soak.sh             builds, then every step that has no good row of this commit yet: after a stop it goes on where it was
+#   scripts/soak.sh STEP...     builds, then these steps: scripts/soak.sh follow memory-512 kill-11 (11 is a seed: any will do)
+#   scripts/soak.sh --list      the steps
+# A step that ends leaves one JSON line in $SOAK_ROWS (default build/soak.jsonl): commit, processor, what was counted, exit code, seconds;
+# its output is in build/soak/STEP.log. Exit code 1 where a step failed. scripts/soak_rows.py runs the steps and makes tables of the rows.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ "${1:-}" != --list ] || exec python3 scripts/soak_rows.py list
 scripts/packages.sh test
 cmake --preset release -DLECTERN_TESTS=ON >/dev/null
 cmake --build --preset release
-export LECTERN_KILL_ROUNDS=200 LECTERN_SOAK_SECONDS=600 LECTERN_FOLLOW_SECONDS=600 LECTERN_SOAK=1 LECTERN_MUTATIONS=240
-scripts/mutations.py release
-ctest --preset release --verbose --tests-regex 'Kill|PowerCut|MissingSync|FailingStep|FullDisk|Follower|e2e/(search_beside|full_disk|bad_input|stop)'
-# Four collections: a round lists every document of the rounds before.
-for seed in 1 2 3 4; do
-  tests/e2e/kill_ingest.py --documents 500 build/release/service/lectern 50 "$seed"
-done
-for mib in 64 256 512; do
-  tests/e2e/memory.py build/release/service/lectern --mib "$mib" --times 4
-done
-tests/e2e/steady_memory.py build/release/service/lectern data/sample
+exec python3 scripts/soak_rows.py run "${SOAK_ROWS:-build/soak.jsonl}" "$@"

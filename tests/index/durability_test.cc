@@ -87,18 +87,24 @@ int64_t Stride(int64_t operations) {
 TEST(PowerCut, LosesNothingThatWasAcknowledgedWhenAllUnsyncedBytesAndNamesAreGone) {
   const int64_t operations = RunWith(Fault::kNone, 0, Loss::kAllUnsynced).operations;
   ASSERT_GT(operations, 100);
+  int64_t cuts = 0;
   for (int64_t at = 1; at <= operations; at += Stride(operations)) {
     const Outcome outcome = RunWith(Fault::kPowerCut, at, Loss::kAllUnsynced);
     EXPECT_EQ(outcome.problem, "") << "cut at operation " << at << ", which ended with " << outcome.status;
+    ++cuts;
   }
+  RecordProperty("cuts", std::to_string(cuts));
 }
 
 TEST(PowerCut, LosesNothingThatWasAcknowledgedWhenSomeUnsyncedBytesAndNamesAreGone) {
   const int64_t operations = RunWith(Fault::kNone, 0, Loss::kAllUnsynced).operations;
+  int64_t cuts = 0;
   for (int64_t at = 2; at <= operations; at += Stride(operations)) {
     const Outcome outcome = RunWith(Fault::kPowerCut, at, Loss::kRandom);
     EXPECT_EQ(outcome.problem, "") << "cut at operation " << at << ", which ended with " << outcome.status;
+    ++cuts;
   }
+  RecordProperty("cuts", std::to_string(cuts));
 }
 
 // The test above would be worth nothing if it passed without the syncs.
@@ -129,16 +135,19 @@ TEST_P(FailingStep, EndsInACleanStatusAndLeavesWhatWasAcknowledged) {
   const Fault fault = GetParam();
   const bool no_space = fault == Fault::kNoSpace || fault == Fault::kNoSpaceOnce;
   const int64_t operations = RunWith(Fault::kNone, 0, Loss::kAllUnsynced).operations;
-  int64_t failures = 0;
+  int64_t faults = 0, failures = 0;
   for (int64_t at = 1; at <= operations; at += Stride(operations)) {
     const Outcome outcome = RunWith(fault, at, Loss::kAllUnsynced);
     EXPECT_EQ(outcome.problem, "") << "operation " << at << " ended with " << outcome.status;
+    ++faults;
     if (outcome.status.ok()) continue;   // the fault met something that can be done without, such as a removal
     ++failures;
     EXPECT_TRUE(no_space ? absl::IsResourceExhausted(outcome.status) : absl::IsUnavailable(outcome.status))
         << "operation " << at << ": " << outcome.status;
   }
   EXPECT_GT(failures, 5);
+  RecordProperty("faults", std::to_string(faults));
+  RecordProperty("failures", std::to_string(failures));
 }
 std::string FaultName(const ::testing::TestParamInfo<Fault>& info) {
   constexpr const char* kNames[] = {"None", "PowerCut", "NoSpaceOnce", "NoSpace", "IoErrorOnce", "IoError"};

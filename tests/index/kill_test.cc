@@ -110,6 +110,7 @@ TEST(Kill, LosesNothingAcknowledgedAndRepeatsNothingAtAnyMoment) {
     most.generation = std::max(most.generation, writer.acknowledged().generation);
     ASSERT_EQ(CheckState(data_dir, most), "") << "round " << round << ", acknowledged " << most.seq;
   }
+  RecordProperty("rounds", std::to_string(rounds));
   RecordProperty("acknowledged_writes", std::to_string(most.seq));
   if (rounds >= 5) {
     EXPECT_GT(opened, 0);
