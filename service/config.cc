@@ -1,9 +1,11 @@
 #include "service/config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <toml++/toml.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -13,6 +15,12 @@
 
 namespace lectern::service {
 namespace {
+
+// Settings of the public surface that this build has no use for: refused by name. A whole section ends with a dot.
+constexpr std::string_view kOtherBuilds[] = {"server.", "auth.", "limits.", "admission.", "rate.", "trace.", "snapshot.", "cluster.",
+                                             "storage.wal_bytes", "storage.disk_watermark", "storage.memory_watermark", "storage.checksum",
+                                             "index.compaction_budget", "models.allow", "reader.kv_bytes", "reader.prefix_cache",
+                                             "log.slow_ms", "log.content"};
 
 constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxTimeoutMs = 24 * 3600 * 1000;   // a day
@@ -25,6 +33,20 @@ std::string EnvironmentName(std::string_view key) {
     else name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
   }
   return name;
+}
+
+// The other way round; a name that no setting has comes out as an unknown key.
+std::string KeyOfEnvironment(std::string_view name) {
+  std::string key;
+  for (size_t i = std::string_view("LECTERN__").size(); i < name.size(); ++i) {
+    if (name.substr(i).starts_with("__")) {
+      key += '.';
+      ++i;
+    } else {
+      key += static_cast<char>(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
+    }
+  }
+  return key;
 }
 
 const Setting* FindSetting(std::string_view key) {
@@ -43,10 +65,22 @@ absl::StatusOr<double> ParseNumber(std::string_view text) {
   return value;
 }
 
+// "a", "a or b", "a, b or c".
+std::string Listed(std::string_view values) {
+  std::string out(values);
+  for (size_t at = out.rfind('|'), last = at; at != std::string::npos; at = out.rfind('|')) out.replace(at, 1, at == last ? " or " : ", ");
+  return out;
+}
+
 absl::Status CheckValue(const Setting& setting, std::string_view text) {
   switch (setting.type) {
-    case SettingType::kString:
-      return absl::OkStatus();
+    case SettingType::kString: {
+      if (setting.values == nullptr) return absl::OkStatus();
+      const std::string all = internal::Concat("|", setting.values, "|");
+      if (text.find('|') == std::string_view::npos && all.find(internal::Concat("|", text, "|")) != std::string::npos) return absl::OkStatus();
+      if (setting.other != nullptr) return NotSupported(text, ": ", setting.other);
+      return InvalidArgument("must be ", Listed(setting.values), ", got '", text, "'");
+    }
     case SettingType::kBool:
       if (text == "true" || text == "false") return absl::OkStatus();
       return InvalidArgument("must be true or false, got '", text, "'");
@@ -95,21 +129,25 @@ bool IsText(SettingType type) { return type == SettingType::kString || type == S
 }  // namespace
 
 const std::vector<Setting>& AllSettings() {
+  constexpr int64_t kAny = INT64_MAX;
   static const std::vector<Setting> kSettings = {
+      {"storage.durability", SettingType::kString, "wal", "wal: a write is acknowledged once it is on disk", 0, kAny, "wal",
+       "this build acknowledges a write only once it is on disk (wal)"},
       {"storage.cache_bytes", SettingType::kBytes, "32MiB", "block cache of the document store"},
+      {"index.device", SettingType::kString, "cpu", "where to index: cpu", 0, kAny, "cpu", "this build indexes on the cpu"},
       {"index.threads", SettingType::kInt, "0", "threads that index and encode; 0: every core this process may use", 0, kMaxThreads},
       {"index.memory_bytes", SettingType::kBytes, "2GiB", "memory that ingest and index building stay under"},
       {"index.chunk_tokens", SettingType::kInt, "256", "tokens of a chunk, specials included; 0: one chunk a document"},
       {"index.chunk_overlap", SettingType::kInt, "32", "tokens that neighbouring chunks share"},
       {"index.analyzer", SettingType::kString, "en", "analyzer of new collections: en, icu, or a Snowball language"},
-      {"index.ann", SettingType::kString, "flat", "vector index that `index build` makes: flat or hnsw"},
+      {"index.ann", SettingType::kString, "flat", "vector index of new collections: flat or hnsw", 0, kAny, "flat|hnsw"},
       {"models.dir", SettingType::kString, "", "folder of models; empty: $LECTERN_MODELS_DIR, then ~/.cache/lectern/models"},
       {"models.embed", SettingType::kString, "all-minilm-l6-v2", "sentence encoder of new collections and of embed: id, file name or path; 'none': BM25 alone"},
       {"models.rerank", SettingType::kString, "", "cross-encoder of --rerank: id or path"},
-      {"models.embed_precision", SettingType::kString, "bf16", "bf16 or float32"},
+      {"models.embed_precision", SettingType::kString, "bf16", "bf16 or float32", 0, kAny, "bf16|float32"},
       {"search.k", SettingType::kInt, "10", "hits of a search", 1, index::kMaxTopK},
-      {"search.retrievers", SettingType::kString, "auto", "bm25, dense or both, separated by commas; auto: both, where the collection has vectors"},
-      {"search.fusion", SettingType::kString, "linear", "rrf, linear or relative"},
+      {"search.default_retrievers", SettingType::kString, "auto", "bm25, dense or both, separated by commas; auto: both, where the collection has vectors"},
+      {"search.fusion", SettingType::kString, "linear", "rrf, linear or relative", 0, kAny, "rrf|linear|relative"},
       {"search.rrf_k", SettingType::kInt, "60", "the constant of reciprocal rank fusion", 1, index::kMaxRrfK},
       {"search.timeout_ms", SettingType::kInt, "0", "a search past this returns what it has, and says so; 0: none", 0, kMaxTimeoutMs},
       {"reader.model", SettingType::kString, "qwen2.5-coder-0.5b-instruct-q4_k_m", "language model of ask: id, file name or path"},
@@ -117,11 +155,13 @@ const std::vector<Setting>& AllSettings() {
       {"reader.threads", SettingType::kInt, "0", "threads of the reader; 0: every core this process may use", 0, kMaxThreads},
       {"reader.max_context_tokens", SettingType::kInt, "1024", "tokens of packed passages in an answer's prompt", 1, kMaxTokens},
       {"reader.max_tokens", SettingType::kInt, "128", "tokens of an answer at most", 1, kMaxTokens},
-      {"reader.citations", SettingType::kString, "required", "required, preferred or off"},
-      {"reader.answer_mode", SettingType::kString, "auto", "auto, span or prose"},
+      {"reader.citations", SettingType::kString, "required", "required, preferred or off", 0, kAny, "required|preferred|off"},
+      {"reader.answer_mode", SettingType::kString, "auto", "auto, span or prose", 0, kAny, "auto|span|prose"},
+      {"reader.sparse", SettingType::kString, "auto", "auto or off: which of the context a reader attends to", 0, kAny, "auto|off",
+       "this build reads densely"},
       {"reader.instruction", SettingType::kString, "", "system message in place of the built-in one"},
-      {"log.level", SettingType::kString, "info", "error, warn, info or debug"},
-      {"log.format", SettingType::kString, "text", "text or json"},
+      {"log.level", SettingType::kString, "info", "error, warn, info or debug", 0, kAny, "error|warn|info|debug"},
+      {"log.format", SettingType::kString, "text", "text or json", 0, kAny, "text|json"},
   };
   return kSettings;
 }
@@ -132,8 +172,14 @@ absl::StatusOr<Config> Config::Load(const ConfigSources& sources) {
 
   auto set = [&](const std::string& key, std::string value, const std::string& origin) -> absl::Status {
     const Setting* setting = FindSetting(key);
+    for (const std::string_view other : kOtherBuilds) {
+      if (other.ends_with('.') ? key.starts_with(other) : key == other) {
+        return NotSupported("the setting ", key, " (", origin, ") is not part of this build");
+      }
+    }
     if (setting == nullptr) return InvalidArgument("unknown setting '", key, "' (", origin, "); `lectern config schema` lists them");
     if (absl::Status status = CheckValue(*setting, value); !status.ok()) {
+      if (status.code() == absl::StatusCode::kUnimplemented) return NotSupported(key, " (", origin, ") ", std::string(status.message()));
       const Problem problem = ProblemOf(status);
       return WithLimit(InvalidArgument(key, " (", origin, ") ", std::string(status.message())), problem.setting, problem.limit, problem.got);
     }
@@ -152,9 +198,12 @@ absl::StatusOr<Config> Config::Load(const ConfigSources& sources) {
     for (const auto& [key, value] : flat) RETURN_IF_ERROR(set(key, value, "file " + sources.file));
   }
   if (sources.read_environment) {
-    for (const Setting& setting : AllSettings()) {
-      const std::string name = EnvironmentName(setting.key);
-      if (const char* value = std::getenv(name.c_str())) RETURN_IF_ERROR(set(setting.key, value, "environment " + name));
+    for (char** one = environ; *one != nullptr; ++one) {
+      const std::string_view entry = *one;
+      const size_t equals = entry.find('=');
+      if (!entry.starts_with("LECTERN__") || equals == std::string_view::npos) continue;
+      const std::string name(entry.substr(0, equals));
+      RETURN_IF_ERROR(set(KeyOfEnvironment(name), std::string(entry.substr(equals + 1)), "environment " + name));
     }
   }
   for (const auto& [key, value] : sources.overrides) RETURN_IF_ERROR(set(key, value, "flag"));
@@ -222,6 +271,14 @@ Json Config::JsonSchema() {
                                {"default", setting.default_value},
                                {"description", setting.help},
                                {"environment", EnvironmentName(setting.key)}};
+    if (setting.values != nullptr) {
+      Json& values = properties[setting.key]["enum"] = Json::array();
+      for (std::string_view rest = setting.values; !rest.empty();) {
+        const size_t end = std::min(rest.find('|'), rest.size());
+        values.push_back(rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+      }
+    }
     if (setting.type != SettingType::kInt) continue;
     properties[setting.key]["minimum"] = setting.least;
     if (setting.most != INT64_MAX) properties[setting.key]["maximum"] = setting.most;

@@ -7,7 +7,7 @@
 //          defaults.
 // Threads: immutable after Load.
 // Errors:  kInvalidArgument names an unknown key, or the key, its origin, the value and what it must be (limits also as
-//          base/problem.h has them). Asking for a key that is not in the table is a bug (CHECK).
+//          base/problem.h has them); kUnimplemented for keys and values that only other builds have. Asking for a key that is not in the table is a bug (CHECK).
 // Cost:    one small map.
 #pragma once
 
@@ -30,6 +30,8 @@ struct Setting {
   const char* default_value;
   const char* help;
   int64_t least = 0, most = INT64_MAX;   // of kInt
+  const char* values = nullptr;          // of kString, separated by "|": nothing else is taken
+  const char* other = nullptr;           // why this build takes no other value; nullptr: there is none
 };
 
 const std::vector<Setting>& AllSettings();   // in the order they are printed

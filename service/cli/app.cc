@@ -14,15 +14,14 @@ namespace {
 // Commands of the public surface that this build does not have: named, so that nobody wonders.
 constexpr const char* kNotInThisBuild[] = {"serve", "route", "snapshot", "export", "keys", "bench", "man"};
 
-// What flags leave open, the settings log.level and log.format say.
-absl::Status TakeLogging(const service::Config& config, GlobalFlags& flags) {
-  flags.log_level = config.String("log.level");
-  if (flags.log_format.empty()) flags.log_format = config.String("log.format");
-  if (flags.log_level != "error" && flags.log_level != "warn" && flags.log_level != "info" && flags.log_level != "debug") {
-    return InvalidArgument("log.level must be error, warn, info or debug, got '", flags.log_level, "'");
-  }
-  if (flags.log_format != "text" && flags.log_format != "json") {
-    return InvalidArgument("log.format must be text or json, got '", flags.log_format, "'");
+// KEY=VALUE of --set; a flag of the setting's own says it once more, and both may not.
+absl::Status TakeSettings(const std::vector<std::string>& given, std::map<std::string, std::string>& overrides) {
+  for (const std::string& one : given) {
+    const size_t equals = one.find('=');
+    if (equals == std::string::npos || equals == 0) return InvalidArgument("--set takes KEY=VALUE, got '", one, "'");
+    if (!overrides.emplace(one.substr(0, equals), one.substr(equals + 1)).second) {
+      return InvalidArgument("--set ", one, ": the setting is given twice");
+    }
   }
   return absl::OkStatus();
 }
@@ -37,6 +36,11 @@ CommandLine Registry::Add(const std::string& name, const std::string& help, Comm
 
 void Registry::Setting(CommandLine command, const std::string& flag, const std::string& key, const std::string& help) {
   command.OptionFunction(flag, [context = &context, key](const std::string& value) { context->overrides[key] = value; }, help);
+  Means(command, flag, key);
+}
+
+void Registry::Means(CommandLine command, const std::string& flag, const std::string& key) {
+  context.setting_flags[key].push_back(command.path() + flag);
 }
 
 int Main(int argc, char** argv) {
@@ -47,12 +51,15 @@ int Main(int argc, char** argv) {
   Program program("lectern", "Index documents, search them, and read answers whose citations are checked against the stored text.");
   CommandLine root = program.root();
   GlobalFlags& flags = context.flags;
+  std::vector<std::string> set;
+  Registry registry{program, context, chosen};
   root.Option("--data", flags.data, "data directory").Environment("LECTERN_DATA").ShowDefault();
   root.Option("--config", flags.config_file, "TOML file of settings (see `lectern config schema`)");
+  root.Option("--set", set, "KEY=VALUE: any setting; several may be given").TakesOne();
   root.Flag("--json", flags.json, "one JSON object, or one a line, on stdout");
   root.Flag("-q,--quiet", flags.quiet, "no notes and no progress; warnings stay");
   root.Flag("-v,--verbose", flags.verbose, "more detail on stderr");
-  root.Option("--log-format", flags.log_format, "lines on stderr: text or json").OneOf({"text", "json"});
+  registry.Setting(root, "--log-format", "log.format", "lines on stderr: text or json");
   root.Option("--color", flags.color, "auto, always or never").OneOf({"auto", "always", "never"});
   root.Flag("--no-progress", flags.no_progress, "no progress bar and no progress lines").Environment("LECTERN_NO_PROGRESS");
   root.Flag("-y,--yes", flags.yes, "do not ask");
@@ -61,7 +68,6 @@ int Main(int argc, char** argv) {
 
   program.AddVersionAndHelp("lectern " LECTERN_VERSION);
 
-  Registry registry{program, context, chosen};
   RegisterCollections(registry);
   RegisterIngest(registry);
   RegisterSearch(registry);
@@ -76,6 +82,7 @@ int Main(int argc, char** argv) {
 
   const absl::StatusOr<std::optional<int>> parsed = program.Parse(argc, argv);
   if (parsed.ok() && parsed->has_value()) return **parsed;
+  if (const auto format = context.overrides.find("log.format"); format != context.overrides.end()) flags.log_format = format->second;
   context.terminal = std::make_unique<Terminal>(flags);
   if (!parsed.ok()) return context.terminal->Fail(parsed.status());
   const Terminal& terminal = *context.terminal;
@@ -89,9 +96,11 @@ int Main(int argc, char** argv) {
     context.deadline = CancelToken::Clock::now() + std::chrono::milliseconds(*limit);
     InterruptToken().SetDeadline(*context.deadline);
   }
+  if (absl::Status status = TakeSettings(set, context.overrides); !status.ok()) return terminal.Fail(status);
   auto config = service::Config::Load({.file = flags.config_file, .overrides = context.overrides});
   if (!config.ok()) return terminal.Fail(config.status());
-  if (absl::Status logging = TakeLogging(*config, flags); !logging.ok()) return terminal.Fail(logging);
+  flags.log_level = config->String("log.level");
+  flags.log_format = config->String("log.format");
   context.terminal = std::make_unique<Terminal>(flags);   // now as the settings say
   context.engine = std::make_unique<service::Engine>(flags.data, *std::move(config));
   const absl::StatusOr<int> result = chosen(context);

@@ -26,6 +26,7 @@ namespace lectern::cli {
 struct Context {
   GlobalFlags flags;
   std::map<std::string, std::string> overrides;   // settings given as flags
+  std::map<std::string, std::vector<std::string>> setting_flags;   // of each setting, as "search --k"
   std::unique_ptr<Terminal> terminal;
   std::unique_ptr<service::Engine> engine;
   std::string version;
@@ -44,6 +45,8 @@ struct Registry {
   CommandLine Add(const std::string& name, const std::string& help, Command run, CommandLine parent = {});
   // A flag that sets a configuration key.
   void Setting(CommandLine command, const std::string& flag, const std::string& key, const std::string& help);
+  // A flag, registered already, that stands for a configuration key by the command's own doing.
+  void Means(CommandLine command, const std::string& flag, const std::string& key);
 };
 
 void RegisterCollections(Registry& registry);   // init, collection, document

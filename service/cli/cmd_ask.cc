@@ -12,7 +12,7 @@ namespace answer = service::answer;
 namespace {
 
 struct Args {
-  std::string collection, question, offset_unit = "codepoint", sparse, overflow = "drop_lowest";
+  std::string collection, question, offset_unit = "codepoint", overflow = "drop_lowest";
   double temperature = 0, top_p = 1;
   uint64_t seed = 1;
   std::vector<std::string> stop;
@@ -101,7 +101,6 @@ void Print(const Terminal& terminal, const answer::AnswerResult& result, const s
 absl::StatusOr<int> Ask(Context& context, const Args& args) {
   const auto start = std::chrono::steady_clock::now();
   const service::Config& config = context.config();
-  if (!args.sparse.empty() && args.sparse != "off" && args.sparse != "auto") return NotSupported("--sparse ", args.sparse, ": this build reads densely");
   answer::AnswerRequest request;
   request.question = args.question;
   ASSIGN_OR_RETURN(request.options, AnswerOptionsOf(config));
@@ -180,9 +179,9 @@ void RegisterAsk(Registry& registry) {
   ask.Option("--top-p", args->top_p, "prose, above temperature 0: of the likeliest tokens that make up this share");
   ask.Option("--seed", args->seed, "prose, above temperature 0");
   ask.Option("--stop", args->stop, "prose: end before this text; several may be given").TakesOne();
-  ask.Option("--sparse", args->sparse, "auto or off; ratios need a build with sparse decoding");
+  registry.Setting(ask, "--sparse", "reader.sparse", "auto or off; ratios need a build with sparse decoding");
   ask.Flag("--stream", args->stream, "with --json: events as they come");
-  AddSearchFlags(ask, args->search);
+  AddSearchFlags(registry, ask, args->search);
 }
 
 }  // namespace lectern::cli

@@ -15,15 +15,12 @@ namespace answer = service::answer;
 namespace {
 
 struct Args {
-  std::string name, target, dir, id, span, offset_unit = "utf8", cursor, schema_file, durability = "wal";
+  std::string name, target, dir, id, span, offset_unit = "utf8", cursor, schema_file;
   int64_t limit = 100;
   bool source = false, dry_run = false, remove = false;
 };
 
 absl::StatusOr<int> Init(Context& context, const Args& args) {
-  if (args.durability != "wal") {
-    return NotSupported("--durability ", args.durability, ": this build acknowledges a write only once it is on disk (wal)");
-  }
   service::Engine engine(args.dir, context.config());
   const bool existed = index::DataDirectory::LooksLikeOne(args.dir);
   RETURN_IF_ERROR(engine.OpenWriter().status());
@@ -225,7 +222,7 @@ void RegisterCollections(Registry& registry) {
   auto args = std::make_shared<Args>();
   CommandLine init = registry.Add("init", "make a data directory", [args](Context& c) { return Init(c, *args); });
   init.Option("DIR", args->dir, "where").Required();
-  init.Option("--durability", args->durability, "wal: a write is acknowledged once it is on disk");
+  registry.Setting(init, "--durability", "storage.durability", "wal: a write is acknowledged once it is on disk");
 
   CommandLine collection = registry.Add("collection", "make, list, show, drop and rename collections", nullptr);
   auto named = [&](const char* name, const char* help, Command run) {

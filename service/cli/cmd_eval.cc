@@ -224,7 +224,7 @@ void RegisterEval(Registry& registry) {
   search.Option("--tag", args->tag, "tag of the run");
   search.Option("--syntax", args->syntax, "words, or operators: \"phrase\" and -term").OneOf({"operators", "words"});
   AddScoreFlags(search, *args);
-  AddSearchFlags(search, args->search);
+  AddSearchFlags(registry, search, args->search);
   CommandLine compare = registry.Add("compare", "paired differences of runs from the first", [args](Context& c) { return Compare(c, *args); }, eval);
   compare.Option("RUNS", args->runs, "baseline first").Required();
   AddMeasureFlags(compare, *args);

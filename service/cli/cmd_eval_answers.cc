@@ -340,7 +340,7 @@ void RegisterEvalAnswers(Registry& registry, CommandLine eval) {
   answers.Option("--format", args->format, "text, json, csv or markdown").OneOf({"text", "json", "csv", "markdown"});
   answers.Option("--fail-under", args->fail_under, "MEASURE=NUMBER: exit 9 where the mean is below");
   AddAnswerFlags(registry, answers);
-  AddSearchFlags(answers, args->search);
+  AddSearchFlags(registry, answers, args->search);
 }
 
 }  // namespace lectern::cli

@@ -146,7 +146,7 @@ void RegisterEvalCitations(Registry& registry, CommandLine eval) {
   citations.Option("--limit", args->limit, "questions with such a sentence at most; 0: all");
   citations.Option("--seed", args->seed, "of the spoiling").ShowDefault();
   citations.Flag("--per-query", args->per_query, "every sentence with its verdict");
-  AddSearchFlags(citations, args->search);
+  AddSearchFlags(registry, citations, args->search);
 }
 
 }  // namespace lectern::cli

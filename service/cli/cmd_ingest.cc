@@ -13,7 +13,7 @@ namespace lectern::cli {
 namespace {
 
 struct Args {
-  std::string collection, format = "auto", on_conflict = "replace", shard, ann, rejects, only, denoise, device = "cpu";
+  std::string collection, format = "auto", on_conflict = "replace", shard, ann, rejects, only, denoise;
   std::vector<std::string> inputs;
   index::IngestOptions options;
   bool no_index = false, dry_run = false, resume = false;
@@ -184,7 +184,6 @@ absl::StatusOr<int> Ingest(Context& context, const Args& given) {
 
 absl::StatusOr<int> Build(Context& context, const Args& args, bool everything) {
   if (args.only.find("nci") != std::string::npos) return NotSupported("--only nci is not part of this build");
-  if (args.device != "cpu") return NotSupported("--device ", args.device, ": this build indexes on the cpu");
   if (!args.only.empty()) return NotSupported("--only: bm25 and dense are always built together, so that a segment is whole");
   ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
   ASSIGN_OR_RETURN(service::Writer writer, context.engine->OpenWriter());
@@ -293,7 +292,7 @@ void RegisterIngest(Registry& registry) {
   };
   auto build_flags = [&](CommandLine command) {
     command.Option("--only", args->only, "parts to build; this build makes all of them, always").Hidden();
-    command.Option("--device", args->device, "where to index: cpu").ShowDefault();
+    registry.Setting(command, "--device", "index.device", "where to index: cpu");
     registry.Setting(command, "--memory", "index.memory_bytes", "memory to stay under: 4GiB");
     registry.Setting(command, "--threads", "index.threads", "threads, 1..1024; 0: every core this process may use");
     command.Refuse("--resume", "a build that was stopped left the generation before it; the next one begins anew");

@@ -104,7 +104,7 @@ absl::StatusOr<int> Embed(Context& context, const EmbedArgs& args) {
 }
 
 absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
-  const std::string model = args.model.empty() ? context.config().String("models.rerank") : args.model;
+  const std::string& model = context.config().String("models.rerank");
   if (model.empty()) return FailedPrecondition("no cross-encoder: give --model, or set models.rerank");
   if (args.top_n.has_value()) RETURN_IF_ERROR(CheckAtLeast("--top-n", *args.top_n, 1));
   ASSIGN_OR_RETURN(index::CrossEncoder * encoder, context.engine->Reranker(model));
@@ -173,7 +173,7 @@ void RegisterModels(Registry& registry) {
   embed.Flag("--cut", embed_args->cut, "cut longer lines at the encoder's limit instead of refusing them");
   CommandLine rerank = registry.Add("rerank", "scores of the lines of stdin for a query, best first", [embed_args](Context& c) { return Rerank(c, *embed_args); });
   rerank.Option("QUERY", embed_args->query, "the query").Required();
-  rerank.Option("--model", embed_args->model, "cross-encoder: id or path (setting models.rerank)");
+  registry.Setting(rerank, "--model", "models.rerank", "cross-encoder: id or path");
   rerank.Option("--top-n", embed_args->top_n, "only the best N; default all");
   rerank.Refuse("--out", "scores are lines of text, or JSON with --json");
   rerank.Refuse("--batch-tokens", "all lines are read before the first is scored");

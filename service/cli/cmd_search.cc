@@ -211,7 +211,7 @@ void RegisterSearch(Registry& registry) {
   search.Option("--syntax", args->syntax, "operators: \"phrase\" and -term (default of QUERY); words: they are punctuation (default of --topics)")
       .OneOf({"operators", "words"});
   search.Option("--tag", args->tag, "tag of the run");
-  AddSearchFlags(search, args->search);
+  AddSearchFlags(registry, search, args->search);
   RegisterAsk(registry);
 }
 

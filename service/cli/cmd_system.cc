@@ -122,7 +122,14 @@ void RegisterSystem(Registry& registry) {
     return kOk;
   }, config);
   registry.Add("schema", "JSON schema of the settings", [](Context& c) -> absl::StatusOr<int> {
-    c.terminal->Line(DumpJson(service::Config::JsonSchema(), 2));
+    Json schema = service::Config::JsonSchema();
+    for (auto& [key, property] : schema["properties"].items()) {
+      property["flags"] = {"--set " + key + "=VALUE"};
+      if (const auto own = c.setting_flags.find(key); own != c.setting_flags.end()) {
+        for (const std::string& flag : own->second) property["flags"].push_back(flag);
+      }
+    }
+    c.terminal->Line(DumpJson(schema, 2));
     return kOk;
   }, config);
 

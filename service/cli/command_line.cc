@@ -63,6 +63,12 @@ void CommandLine::Refuse(const std::string& name, const std::string& why) {
   app_->add_flag_function(name, [name, why](int64_t) { throw Refusal{name + ": " + why}; })->group("");
 }
 
+std::string CommandLine::path() const {
+  std::string path;
+  for (const CLI::App* app = app_; app->get_parent() != nullptr; app = app->get_parent()) path = app->get_name() + " " + path;
+  return path;
+}
+
 CommandLine CommandLine::Add(const std::string& name, const std::string& help, std::function<void()> chosen) {
   CLI::App* command = app_->add_subcommand(name, help);
   command->fallthrough();

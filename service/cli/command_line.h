@@ -64,6 +64,7 @@ class CommandLine {
   OptionHandle Flag(const std::string& name, int& times, const std::string& help);   // counts
   // A flag that this build knows by name and does not obey: given, parsing ends with kUnimplemented. Not in the help.
   void Refuse(const std::string& name, const std::string& why);
+  std::string path() const;   // "eval search ": the names below the program, each with a blank behind it
   // A subcommand; `chosen` is called when parsing is through. Without it one of its own subcommands must follow.
   CommandLine Add(const std::string& name, const std::string& help, std::function<void()> chosen);
   // Neither is in the help. Anything: all that follows is taken unread. Extras: what the program knows is still read.

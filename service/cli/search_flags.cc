@@ -31,13 +31,13 @@ std::vector<std::string> SplitComma(const std::string& text) {
 
 }  // namespace
 
-void AddSearchFlags(CommandLine command, SearchFlags& flags) {
-  command.Option("--k", flags.k_flag, "hits, 1..10000 (setting search.k)");
+void AddSearchFlags(Registry& registry, CommandLine command, SearchFlags& flags) {
+  command.Option("--k", flags.k_flag, "hits, 1..10000");
   command.Option("--offset", flags.offset, "skip this many hits");
-  command.Option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas (setting search.retrievers)");
-  command.Option("--fusion", flags.fusion, "rrf, linear or relative (setting search.fusion)");
+  command.Option("--retrievers", flags.retrievers, "bm25, dense or both, separated by commas");
+  command.Option("--fusion", flags.fusion, "rrf, linear or relative");
   command.Option("--weights", flags.weights, "weights in the fusion: bm25=1,dense=1");
-  command.Option("--rrf-k", flags.rrf_k, "the constant of --fusion rrf (setting search.rrf_k)");
+  command.Option("--rrf-k", flags.rrf_k, "the constant of --fusion rrf");
   command.Option("--candidates", flags.candidates, "candidates of each retriever; default max(200, offset + k)");
   command.Option("--k1", flags.k1, "BM25 k1");
   command.Option("--b", flags.b, "BM25 b");
@@ -48,6 +48,10 @@ void AddSearchFlags(CommandLine command, SearchFlags& flags) {
   command.Option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
   command.Flag("--chunks", flags.chunks, "list every chunk instead of the best of each document");
   command.Flag("--explain", flags.explain, "how each score came about");
+  registry.Means(command, "--k", "search.k");
+  registry.Means(command, "--retrievers", "search.default_retrievers");
+  registry.Means(command, "--fusion", "search.fusion");
+  registry.Means(command, "--rrf-k", "search.rrf_k");
 }
 
 namespace {
@@ -102,7 +106,7 @@ absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const
   if (flags.ef.has_value()) RETURN_IF_ERROR(CheckRange("--ef", *flags.ef, 1, index::kMaxTopK));
   ASSIGN_OR_RETURN(const auto weights, ParseWeights(flags.weights));
 
-  const std::string wanted = flags.retrievers.empty() ? config.String("search.retrievers") : flags.retrievers;
+  const std::string wanted = flags.retrievers.empty() ? config.String("search.default_retrievers") : flags.retrievers;
   const std::vector<std::string> names = SplitComma(wanted == "auto" ? "bm25,dense" : wanted);
   if (names.empty()) return InvalidArgument("--retrievers names none; it knows bm25 and dense");
   bool bm25 = false, dense = false;

@@ -1,6 +1,6 @@
 // service/cli/search_flags.h: the flags that search and ask share, and the request they make.
 //
-//   AddSearchFlags(command, flags);
+//   AddSearchFlags(registry, command, flags);
 //   ASSIGN_OR_RETURN(index::SearchRequest request, MakeRequest(flags, config, query));
 //
 // Shapes:  see index/corpus.h.
@@ -25,7 +25,7 @@ struct SearchFlags {
   bool explain = false, chunks = false, denoise = false;
 };
 
-void AddSearchFlags(CommandLine command, SearchFlags& flags);
+void AddSearchFlags(Registry& registry, CommandLine command, SearchFlags& flags);
 // A flag that the request would not use (--ef without dense, --fusion of one retriever, ...) is refused, never ignored.
 absl::StatusOr<index::SearchRequest> MakeRequest(const SearchFlags& flags, const service::Config& config, const std::string& query);
 bool NeedsEncoder(const index::SearchRequest& request, const index::Corpus& corpus);
