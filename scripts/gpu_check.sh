@@ -3,7 +3,7 @@
 # skipped when its .done mark is there, so that a run that was cut off goes on.
 #
 #   scripts/gpu_check.sh STEP...
-#   STEP: roofs test sanitize sanitize_oracle bytes dense dense_again sparse grid fp16 selector layer manifold_test racecheck_case manifold report
+#   STEP: roofs test sanitize bytes dense dense_again sparse grid fp16 selector layer manifold_test racecheck_case manifold report
 #
 # BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test, racecheck_case and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
 # OUT: results (bench/results); REPEATS: replays a median is of (50; fewer where they take over half a second). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
@@ -25,12 +25,19 @@ bench() {  # step, then arguments; LIMIT: its seconds
   timeout "${LIMIT:-480}" python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" \
     --limit-s $((${LIMIT:-480} - 60)) --repeats "${REPEATS:-50}" "$@"
 }
-sanitize() {  # name of its files, test program, filter
-  local tool
-  for tool in memcheck synccheck racecheck; do
-    timeout 160 compute-sanitizer --tool $tool --error-exitcode 9 "$2" --gtest_brief=1 --gtest_filter="$3" >"$OUT/$1_$tool.txt" 2>&1
-    sanitizer_line "\"sanitize\", \"tool\": \"$tool\", \"filter\": \"$3\"" $? "$OUT/$1_$tool.txt"
-  done
+sanitize() {  # tool, name of its log, test program, filter; SHARD: which of five
+  local log="$OUT/gpu_$2_$1${SHARD:+_$SHARD}.txt" began=$SECONDS code
+  timeout "${LIMIT:-160}" env ${SHARD:+GTEST_TOTAL_SHARDS=5 GTEST_SHARD_INDEX="$SHARD"} \
+    compute-sanitizer --tool "$1" --error-exitcode 9 "$3" --gtest_filter="$4" >"$log" 2>&1
+  code=$?
+  sanitizer_line "\"sanitize\", \"tool\": \"$1\", \"filter\": \"$4\"${SHARD:+, \"shard\": \"$SHARD of 5\"}, \"tests_passed\": $(grep -ac '^\[       OK' "$log"), \"seconds\": $((SECONDS - began))" $code "$log"
+  return $code
+}
+together() {  # commands, side by side: a tool keeps one core busy, and the device hardly at all
+  local pids=() failed=0 command
+  for command; do eval "$command" & pids+=($!); done
+  for command in "${pids[@]}"; do wait "$command" || failed=1; done
+  return $failed
 }
 sanitizer_line() {  # kind and what was run, exit code, log
   echo "{\"kind\": $1, \"device\": \"$DEVICE\", \"commit\": \"$COMMIT\", \"exit\": $2, \"summary\": \"$(grep -a 'SUMMARY' "$3" | tail -1)\"}" | tee -a "$OUT/gpu_sanitize.jsonl"
@@ -42,9 +49,16 @@ run() {
   case $1 in
     roofs) timeout 120 python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && LIMIT=360 bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
     test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
-    sanitize)
-      sanitize gpu_sanitize "$TEST" 'CudaDecode.SoftCap*:CudaDecode.FewRows*:CudaSelect.ManyRows:CudaSelect.Published*:CudaAppend.TheC*:CApi.What*' ;;
-    sanitize_oracle) sanitize gpu_sanitize_oracle "$TEST" 'CudaSelect.TheOracle*' ;;
+    sanitize)  # every test under memcheck and synccheck, with a fiftieth of its repeats; under racecheck every kind of kernel, alone and in a chain
+      local commands=() tool shard filter
+      for tool in memcheck synccheck; do
+        for shard in 0 1 2 3 4; do commands+=("SHARD=$shard sanitize $tool attention '$TEST' '*'"); done
+      done
+      for filter in 'CudaDecode.SoftCap*:CudaDecode.FewRows*' 'CudaSelect.ManyRows:CudaSelect.Published*' 'CudaSelect.Ties*' \
+        'CudaAppend.TheC*:CApi.What*:WorkedCuda.*' 'Selectors/CudaChain.OneGraph*' 'Selectors/CudaChain.IsBitwise*'; do
+        commands+=("sanitize racecheck attention_${#commands[@]} '$TEST' '$filter'")
+      done
+      LECTERN_CUDA_SHARE=50 LIMIT=460 together "${commands[@]}" ;;
     bytes) timeout 300 python3 bench/gpu/bytes_check.py --lib "$LIB" --commit "$COMMIT" --out "$OUT/gpu_bytes.jsonl" ;;
     dense) bench dense --out "$OUT/gpu_dense.jsonl" ;;
     dense_again) bench dense --no-floor --shapes 14/2d64,12/2d128 --lens 8192,32768 --out "$OUT/gpu_dense_again.jsonl" ;;
@@ -59,7 +73,7 @@ run() {
     layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 --out "$OUT/gpu_layer.jsonl" ;;
     manifold_test)
       timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
-      sanitize gpu_manifold "$MANIFOLD_TEST" 'CudaNeighbours.Queries*:CudaFit.Ragged*' ;;
+      together "sanitize "{memcheck,synccheck,racecheck}" manifold '$MANIFOLD_TEST' 'CudaNeighbours.Queries*:CudaFit.Ragged*'" ;;
     racecheck_case)  # `early` is a race and must be reported
       for name in copy-lane0 copy-all stores-lane0 stores-all copy-lane0-later copy-all-later early; do
         timeout 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$RACECHECK_CASE" $name >"$OUT/gpu_racecheck_$name.txt" 2>&1

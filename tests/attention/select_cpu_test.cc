@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/attention/step_fixture.h"
+#include "tests/attention/worked_examples.h"
 
 namespace lectern::attention {
 namespace {
@@ -240,14 +241,12 @@ TEST(SelectCpu, CallsThatMakeNoSenseAreRefused) {
 
 // The worked examples: B = 4, d = 4, one KV head of two query heads, 14 tokens; values stand in the first two columns.
 struct WorkedExample {
-  static constexpr int64_t kB = 4, kLength = 14;
+  static constexpr int64_t kB = worked::kBlock, kLength = worked::kLength;
   Problem problem{.q_heads = 2, .k_heads = 1, .v_heads = 1, .key_width = 4, .value_width = 16, .kv_type = DType::kF32,
                   .max_keys = 64};
-  std::vector<float> keys = {1, 0, -1, 2, 0, 1, 0, -1, 2, -1, 1, 0, -1, 0, 2, 1, 0, 2, 1, -1, 1, 1, -2, 0, -1, 2, 0, 1,
-                             0, 0, 1, 1, 3, -2, 0.5, 1, -2, 0, 1, -1, 1, 1, 1, 1, 0, -1, 2, 0, -1, 1, 0, 2, 2, 0, 1, -1};
-  std::vector<float> q = {1, 0, -1, 2, 2, -1, 0, 1}, k, v, pairs, gate_keys, pool, ones = {1, 1, 1, 1};
+  std::vector<float> keys = worked::Keys(), q{worked::kQueries.begin(), worked::kQueries.end()}, k, v, pairs, gate_keys, pool, ones = {1, 1, 1, 1};
   std::vector<float> wq = std::vector<float>(32, 0), wk = std::vector<float>(48, 0), out = std::vector<float>(32), lse = {0, 0};
-  float frequencies[2] = {1, 0.01f};
+  const float* frequencies = worked::kFrequencies;
   int32_t page = 0, length = 0;
   Gate gate;
   KvView k_view, v_view;
@@ -264,11 +263,8 @@ struct WorkedExample {
     gate_keys.assign(16 * 4, NAN);
     pool.assign(12, NAN);
     for (int c = 0; c < 4; ++c) {
-      wq[c * 4 + c] = 1;
-      wq[16 + c * 4 + c] = 0.5f;
-      wk[c * 4 + c] = 0.5f;
-      wk[16 + c * 4 + c] = 0.25f;
-      wk[32 + c * 4 + c] = 1;
+      for (int part = 0; part < 2; ++part) wq[part * 16 + c * 4 + c] = worked::kQueryWeights[part];
+      for (int part = 0; part < 3; ++part) wk[part * 16 + c * 4 + c] = worked::kKeyWeights[part];
     }
     gate = {.query_weights = wq.data(), .key_weights = wk.data(), .query_norm = norm ? ones.data() : nullptr,
             .key_norm = norm ? ones.data() : nullptr, .frequencies = rope ? frequencies : nullptr, .width = 4};
@@ -283,8 +279,7 @@ struct WorkedExample {
     // Append wants keys and values of one width; its parts are called here in its order.
     for (length = 1; length <= kLength; ++length) {
       std::vector<float> key(keys.begin() + (length - 1) * 4, keys.begin() + length * 4), value(16, 0);
-      value[0] = static_cast<float>((length - 1) % 3 - 1);
-      value[1] = static_cast<float>((length - 1) % 5 - 2);
+      for (int c = 0; c < 2; ++c) value[c] = worked::Value(length - 1, c);
       StoreKeys(k_view, std::span(&page, 1), length - 1, key.data(), 1);
       StoreValues(v_view, std::span(&page, 1), length - 1, value.data(), 1);
       const RowKernels& rows = plan.kernels->rows;
@@ -305,8 +300,7 @@ struct WorkedExample {
     }
     length = kLength;
   }
-  std::vector<int32_t> Select(Selector s) {
-    s.block_tokens = kB;
+  std::vector<int32_t> Select(const Selector& s) {
     std::vector<int32_t> ids(4, -7), count(1, -7);
     const BlockIds blocks{.ids = ids.data(), .counts = count.data(), .capacity = 4, .block_tokens = kB};
     const SelectBatch step{.q = q.data(), .descriptors = s.kind == SelectorKind::kGate ? gate_view : pair_view, .gate = &gate,
@@ -321,55 +315,21 @@ struct WorkedExample {
 TEST(WorkedCpu, SelectionsOfTheExamples) {
   for (const CpuKernels& kernels : AllCpuKernels()) {
     SCOPED_TRACE(kernels.name);
-    WorkedExample w(kernels.target, true, true);
-    const auto quest = [&](bool per_head) {
-      return w.Select({.kind = SelectorKind::kQuest, .budget_tokens = 12, .first_blocks = 0, .per_head = per_head});
-    };
-    EXPECT_THAT(quest(true), ElementsAre(0, 1, 2, 3));  // {0,1,3} and {0,2,3}
-    EXPECT_THAT(quest(false), ElementsAre(0, 2, 3));    // the largest of 7 5 9 6 beside the last
-    const auto resa = [&](int64_t per_mille, int64_t n_min, int64_t n_local) {
-      return w.Select({.kind = SelectorKind::kResa, .mode = SelectMode::kRatio, .ratio_per_mille = per_mille,
-                       .min_blocks = n_min, .first_blocks = 0, .last_blocks = n_local});
-    };
-    EXPECT_THAT(resa(500, 1, 1), ElementsAre(0, 3));
-    EXPECT_THAT(resa(100, 3, 1), ElementsAre(0, 2, 3));
-    EXPECT_THAT(resa(100, 16, 1), ElementsAre(0, 1, 2, 3));
-    EXPECT_THAT(resa(100, 1, 1), ElementsAre(3));
-    EXPECT_THAT(resa(500, 2, 2), ElementsAre(2, 3));
-    const auto top = [&](int64_t k) { return w.Select({.budget_tokens = k * 4, .count_forced = false}); };
-    EXPECT_THAT(top(1), ElementsAre(0, 3));
-    EXPECT_THAT(top(2), ElementsAre(0, 1, 3));
-    const auto above = [&](float threshold, bool zero) {
-      return w.Select({.mode = SelectMode::kThreshold, .threshold = threshold, .gate_zero_placeholder = zero});
-    };
-    EXPECT_THAT(above(0.14f, false), ElementsAre(0, 1, 3));
-    EXPECT_THAT(above(0.14f, true), ElementsAre(0, 3));
-    EXPECT_THAT(above(0.07f, false), ElementsAre(0, 1, 2, 3));
-    EXPECT_THAT(above(0.07f, true), ElementsAre(0, 1, 3));
-    WorkedExample late(kernels.target, true, true, /*pos_compat=*/true);  // 2 > 1 > 0
-    EXPECT_THAT(late.Select({.budget_tokens = 4, .first_blocks = 0, .last_blocks = 0}), ElementsAre(2));
-    EXPECT_THAT(w.Select({.budget_tokens = 4, .first_blocks = 0, .last_blocks = 0}), ElementsAre(0));
-    // Oracle: .414518 .092492 .726858 .092492.
-    const auto oracle = [&](int64_t k) {
-      return w.Select({.kind = SelectorKind::kOracle, .budget_tokens = k * 4, .first_blocks = 0, .last_blocks = 0});
-    };
-    EXPECT_THAT(oracle(1), ElementsAre(2));
-    EXPECT_THAT(oracle(2), ElementsAre(0, 2));
+    WorkedExample plain(kernels.target, true, true), late(kernels.target, true, true, /*pos_compat=*/true);
+    for (const worked::Choice& c : worked::Choices()) EXPECT_EQ((c.late ? late : plain).Select(c.selector), c.blocks) << c.name;
   }
 }
 
 TEST(WorkedCpu, ScoresAndDescriptorsOfTheExamples) {
-  const double with_norm[] = {1.494431, -0.192335, -0.842465}, without[] = {2.761289, -0.378039, -1.996347};
   for (const CpuKernels& kernels : AllCpuKernels()) {
     SCOPED_TRACE(kernels.name);
     for (const bool norm : {true, false}) {
       WorkedExample w(kernels.target, norm, true);
-      EXPECT_THAT(std::span(w.pairs).subspan(24, 8), ElementsAre(-1, 0, 0, -1, 2, 1, 1, 2));
-      EXPECT_THAT(std::span(w.pairs).first(8), ElementsAre(-1, -1, -1, -1, 2, 1, 2, 2));
+      for (int i = 0; i < 32; ++i) EXPECT_EQ(w.pairs[i], (i % 8 < 4 ? worked::kMin : worked::kMax)[i / 8][i % 4]);
       float query[4], turn[4], scores[3];
       const RowKernels& rows = kernels.rows;
       rows.project({.x = w.q.data(), .inputs = 8, .weights = w.wq.data(), .bf16 = false, .width = 4, .out = query});
-      EXPECT_THAT(query, ElementsAre(2, -0.5, -1, 2.5));
+      for (int i = 0; i < 4; ++i) EXPECT_EQ(query[i], worked::kProjectedQuery[i]);
       if (norm) rows.norm({.x = query, .norm = w.ones.data(), .eps = 1e-6f, .width = 4, .out = query});
       for (int i = 0; i < 2; ++i) {
         turn[i] = static_cast<float>(std::cos(13.0 * w.frequencies[i]));
@@ -379,15 +339,13 @@ TEST(WorkedCpu, ScoresAndDescriptorsOfTheExamples) {
       rows.dots({.query = query, .queries = 1, .width = 4, .descriptors = reinterpret_cast<const char*>(w.gate_keys.data()),
                  .bf16 = false, .page_bytes = 256, .block_bytes = 16, .pages = &w.page, .block_tokens = 4, .begin = 0, .end = 3,
                  .scale = 0.5f, .largest = false, .scores = scores, .stride = 3});
-      for (int i = 0; i < 3; ++i) EXPECT_NEAR(scores[i], (norm ? with_norm : without)[i], 1e-6);
+      for (int i = 0; i < 3; ++i) EXPECT_NEAR(scores[i], (norm ? worked::kScores : worked::kNoNorm)[i], worked::kPrinted);
       if (norm) {
-        const double q_want[] = {1.318167, -0.483531, -0.039581, 1.423751}, k_want[] = {-1.749003, -0.385218, 0.827640, 0.328035};
-        for (int i = 0; i < 4; ++i) EXPECT_NEAR(query[i], q_want[i], 1e-6);
-        for (int i = 0; i < 4; ++i) EXPECT_NEAR(w.gate_keys[8 + i], k_want[i], 1e-6);
+        for (int i = 0; i < 4; ++i) EXPECT_NEAR(query[i], worked::kGateQuery[i], worked::kPrinted);
+        for (int i = 0; i < 4; ++i) EXPECT_NEAR(w.gate_keys[8 + i], worked::kLastGateKey[i], worked::kPrinted);
         float p[3];
         const float sum = rows.exponentials(scores, 3, p);
-        const double want[] = {.780187, .144426, .075387};
-        for (int i = 0; i < 3; ++i) EXPECT_NEAR(p[i] / sum, want[i], 1e-6);
+        for (int i = 0; i < 3; ++i) EXPECT_NEAR(p[i] / sum, worked::kSoftmax[i], worked::kPrinted);
       }
     }
   }
@@ -400,11 +358,13 @@ TEST(WorkedCpu, AttentionOverAllBlocksAndTheBlockKernel) {
     DecodeBatch step{.q = w.q.data(), .out = w.out.data(), .lse = w.lse.data(), .k = w.k_view, .v = w.v_view, .page_table = &w.page,
                      .page_table_stride = 1, .lengths = &w.length, .batch = 1};
     ASSERT_TRUE(Decode(w.plan, step, w.execution).ok());
-    const double out[] = {-0.225333, -0.941990, 0.779930, 0.564936}, lse[] = {3.880638, 4.819024};
-    for (int h = 0; h < 2; ++h) {
-      for (int c = 0; c < 2; ++c) EXPECT_NEAR(w.out[h * 16 + c], out[h * 2 + c], 1e-6) << kernels.name;
-      EXPECT_NEAR(w.lse[h], lse[h], 1e-6) << kernels.name;
-    }
+    const auto expect = [&](const worked::Attended& want) {
+      for (int h = 0; h < 2; ++h) {
+        for (int c = 0; c < 2; ++c) EXPECT_NEAR(w.out[h * 16 + c], want.out[h * 2 + c], worked::kPrinted) << kernels.name;
+        EXPECT_NEAR(w.lse[h], want.lse[h], worked::kPrinted) << kernels.name;
+      }
+    };
+    expect(worked::kDense);
     // S = {0, 2, 3} spread over blocks of 16: each of the three stands alone at the front of a block, one page each half.
     std::vector<float> k(2 * 256, NAN), v(2 * 1024, NAN);
     std::vector<int32_t> pages = {1, 0};
@@ -422,8 +382,7 @@ TEST(WorkedCpu, AttentionOverAllBlocksAndTheBlockKernel) {
       for (int t = block * 4; t < std::min(14, block * 4 + 4); ++t) {
         const int at = (to == 2 ? 96 : to * 48) + t % 4;
         std::vector<float> value(16, 0);
-        value[0] = static_cast<float>(t % 3 - 1);
-        value[1] = static_cast<float>(t % 5 - 2);
+        for (int c = 0; c < 2; ++c) value[c] = worked::Value(t, c);
         StoreKeys(k_view, pages, at, w.keys.data() + t * 4, 1);
         StoreValues(v_view, pages, at, value.data(), 1);
       }
@@ -441,11 +400,7 @@ TEST(WorkedCpu, AttentionOverAllBlocksAndTheBlockKernel) {
     step.lengths = &length;
     Lists lists({{0, 3, 6}}, 4, 16);
     ASSERT_TRUE(SparseDecode(plan, step, lists.view, {.pool = &w.threads, .workspace = workspace}).ok());
-    const double sparse[] = {-0.339939, -0.877031, 0.792372, 0.608143}, sparse_lse[] = {3.700138, 4.788328};
-    for (int h = 0; h < 2; ++h) {
-      for (int c = 0; c < 2; ++c) EXPECT_NEAR(w.out[h * 16 + c], sparse[h * 2 + c], 1e-6) << kernels.name;
-      EXPECT_NEAR(w.lse[h], sparse_lse[h], 1e-6) << kernels.name;
-    }
+    expect(worked::kSparse);
   }
 }
 

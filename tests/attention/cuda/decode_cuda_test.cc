@@ -1,11 +1,8 @@
 // Dense and block-sparse decode on the device, against a naive fp64 kernel that is itself held to the reference.
 #include <gmock/gmock.h>
 
-#include <array>
-#include <cstdlib>
-#include <set>
-
 #include "tests/attention/cuda/fixture.h"
+#include "tests/attention/pairwise_cover.h"
 
 namespace lectern::attention {
 namespace {
@@ -27,48 +24,11 @@ TEST(NaiveKernel, EqualsTheReference) {
   }
 }
 
-// A pairwise cover: every pair of values of two factors meets in some case.
-constexpr int kFactors = 7;
-std::vector<std::array<int, kFactors>> PairwiseCover(const std::array<int, kFactors>& sizes) {
-  std::set<std::array<int, 4>> open;
-  for (int f = 0; f < kFactors; ++f) {
-    for (int g = f + 1; g < kFactors; ++g) {
-      for (int x = 0; x < sizes[f]; ++x) {
-        for (int y = 0; y < sizes[g]; ++y) open.insert({f, g, x, y});
-      }
-    }
-  }
-  Rng rng(1);
-  std::vector<std::array<int, kFactors>> cases;
-  while (!open.empty()) {
-    std::array<int, kFactors> best{};
-    int most = -1;
-    for (int attempt = 0; attempt < 60; ++attempt) {
-      std::array<int, kFactors> c;
-      for (int f = 0; f < kFactors; ++f) c[f] = static_cast<int>(rng.Below(sizes[f]));
-      auto seed = open.begin();
-      std::advance(seed, rng.Below(static_cast<int64_t>(open.size())));
-      c[(*seed)[0]] = (*seed)[2];
-      c[(*seed)[1]] = (*seed)[3];
-      int covers = 0;
-      for (int f = 0; f < kFactors; ++f) {
-        for (int g = f + 1; g < kFactors; ++g) covers += static_cast<int>(open.count({f, g, c[f], c[g]}));
-      }
-      if (covers > most) most = covers, best = c;
-    }
-    for (int f = 0; f < kFactors; ++f) {
-      for (int g = f + 1; g < kFactors; ++g) open.erase({f, g, best[f], best[g]});
-    }
-    cases.push_back(best);
-  }
-  return cases;
-}
-
 TEST(CudaDecode, APairwiseCoverOfShapesIsNearTheTruth) {
   const int groups[] = {1, 2, 4, 5, 7, 8, 16}, widths[] = {64, 128}, batches[] = {1, 3, 16}, blocks[] = {0, 16, 32, 64, 128};
   const int policies[] = {0, 256, 4096};  // fixed chunks
   const DType types[] = {DType::kBF16, DType::kF16};
-  const auto cases = PairwiseCover({7, 2, 3, 8, 5, 3, 2});
+  const auto cases = PairwiseCover({7, 2, 3, 8, 5, 3, 2}, 1);
   ASSERT_LE(cases.size(), 150u);
   RecordProperty("cases", static_cast<int>(cases.size()));
   uint64_t seed = 100;
@@ -110,14 +70,16 @@ TEST(CudaDecode, EveryLengthAroundPageAndUnitBoundaries) {
   }
 }
 
-TEST(CudaDecode, SoftCapAndTheFormForOlderCards) {
+TEST(CudaDecode, SoftCapAndTheFormsForOlderCardsAndLongLists) {
   for (const Shape& shape : {Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm90, 5.0f}, Shape{7, 2, 64, {3000, 17}, 64, 0, CudaForm::kSm90, 5.0f},
                              Shape{4, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm80}, Shape{8, 2, 128, {3000, 170}, 64, 0, CudaForm::kSm80},
                              Shape{7, 2, 64, {3000, 17}, 0, 512, CudaForm::kSm80}, Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80},
                              Shape{4, 2, 128, {3000, 170}, 64, 0, CudaForm::kSm90, 5.0f, 0, DType::kF16},
                              Shape{16, 1, 64, {3000, 17}, 0, 0, CudaForm::kSm90, 5.0f},
                              Shape{8, 2, 128, {3000, 17}, 0, 0, CudaForm::kSm80, 0, 0, DType::kF16},
-                             Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80, 5.0f}}) {
+                             Shape{7, 2, 64, {3000, 170}, 32, 0, CudaForm::kSm80, 5.0f},
+                             // Above 32768 keys lists have a form of fewer registers.
+                             Shape{8, 2, 128, {40000, 170}, 64}, Shape{5, 2, 128, {33000, 170}, 16, 0, CudaForm::kSm90, 0, 0, DType::kF16}}) {
     const CudaCase c(shape, 21);
     const absl::Status status = c.Attend();
     ASSERT_TRUE(status.ok()) << status;
@@ -198,21 +160,13 @@ TEST(CudaDecode, FixedChunksDoNotDependOnTheBatch) {
 
 TEST(CudaDecode, OneCapturedGraphServesAThousandLengths) {
   for (const int64_t block : {0, 64}) {
-    Shape shape{4, 4, 128, {6000, 6000}, block};
-    CudaCase c(shape, 61);
-    cudaStream_t stream;
-    ASSERT_CUDA(cudaStreamCreate(&stream));
-    ASSERT_TRUE(c.Attend(stream).ok());
-    ASSERT_CUDA(cudaStreamSynchronize(stream));
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    ASSERT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    ASSERT_TRUE(c.Attend(stream).ok());
-    ASSERT_TRUE(c.Attend(stream).ok());  // a second node, which may begin early
-    ASSERT_CUDA(cudaStreamEndCapture(stream, &graph));
-    ASSERT_CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    CudaCase c({4, 4, 128, {6000, 6000}, block}, 61);
+    Graph graph([&](cudaStream_t stream) {
+      ASSERT_TRUE(c.Attend(stream).ok());
+      ASSERT_TRUE(c.Attend(stream).ok());  // a second node, which may begin early
+    });
     Rng rng(62);
-    for (int replay = 0; replay < 1000; ++replay) {
+    for (int replay = 0; replay < Rounds(1000); ++replay) {
       const std::vector<int32_t> lengths = {static_cast<int32_t>(rng.Below(6001)), static_cast<int32_t>(rng.Below(300))};
       c.dlengths.Upload(lengths);
       if (block > 0) {
@@ -226,17 +180,13 @@ TEST(CudaDecode, OneCapturedGraphServesAThousandLengths) {
         c.dids.Upload(c.ids);
         c.dcounts.Upload(c.counts);
       }
-      ASSERT_CUDA(cudaGraphLaunch(exec, stream));
-      ASSERT_CUDA(cudaStreamSynchronize(stream));
+      graph.Replay();
       const std::vector<uint16_t> replayed = c.Output();
       if (replay % 100 == 0) ExpectNearTruth(c);
       c.dout.Fill(0xff);
       ASSERT_TRUE(c.Attend().ok());
       ASSERT_EQ(replayed, c.Output()) << "replay " << replay;
     }
-    cudaGraphExecDestroy(exec);
-    cudaGraphDestroy(graph);
-    cudaStreamDestroy(stream);
   }
 }
 
@@ -246,18 +196,16 @@ TEST(CudaDecode, RepeatedRunsAreBitwiseEqualUnderLoad) {
   const std::vector<uint16_t> want = c.Output();
   ASSERT_TRUE(dense.Attend().ok());
   const std::vector<uint16_t> want_dense = dense.Output();
-  cudaStream_t busy, stream;
-  ASSERT_CUDA(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
+  Busy busy;
+  cudaStream_t stream;
   ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  DeviceArray<std::byte> from(256 << 20), to(256 << 20);
-  for (int round = 0; round < 200; ++round) {
-    ASSERT_CUDA(cudaMemcpyAsync(to.get(), from.get(), from.size(), cudaMemcpyDeviceToDevice, busy));
+  for (int round = 0; round < Rounds(200); ++round) {
+    busy.Copy();
     ASSERT_TRUE(c.Attend(stream).ok());
     ASSERT_TRUE(dense.Attend(stream).ok());
     ASSERT_EQ(want, c.Output());
     ASSERT_EQ(want_dense, dense.Output());
   }
-  cudaStreamDestroy(busy);
   cudaStreamDestroy(stream);
 }
 
@@ -290,7 +238,7 @@ TEST(CudaDecode, LaunchesOfSeveralStreamsFinish) {
   for (int i = 0; i < 4; ++i) cases.emplace_back(Shape{8, 2, 128, {30000 + 1000 * i}}, 76 + i);
   std::vector<cudaStream_t> streams(cases.size());
   for (cudaStream_t& s : streams) ASSERT_CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < Rounds(300); ++round) {
     for (size_t i = 0; i < cases.size(); ++i) ASSERT_TRUE(cases[i].Attend(streams[i]).ok());
   }
   for (const CudaCase& c : cases) ExpectNearTruth(c);

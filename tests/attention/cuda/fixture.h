@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <vector>
 
@@ -17,6 +18,12 @@
 namespace lectern::attention {
 
 #define ASSERT_CUDA(expr) ASSERT_EQ(expr, cudaSuccess)
+
+// Loops that do one thing again and again do it 1 / LECTERN_CUDA_SHARE of their rounds: for tools that slow a kernel down a hundredfold.
+inline int Rounds(int n) {
+  const char* share = std::getenv("LECTERN_CUDA_SHARE");
+  return std::max(2, share == nullptr ? n : n / std::max(1, std::atoi(share)));
+}
 
 template <class T>
 class DeviceArray {
@@ -54,6 +61,46 @@ class DeviceArray {
  private:
   T* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// Another stream with copies on it, which take turns with the kernels of the test.
+struct Busy {
+  cudaStream_t stream = nullptr;
+  DeviceArray<std::byte> from{256 << 20}, to{256 << 20};
+  Busy() { EXPECT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess); }
+  Busy(const Busy&) = delete;
+  ~Busy() { cudaStreamDestroy(stream); }
+  void Copy(int times = 1) {
+    for (int i = 0; i < times; ++i) EXPECT_EQ(cudaMemcpyAsync(to.get(), from.get(), from.size(), cudaMemcpyDeviceToDevice, stream), cudaSuccess);
+  }
+};
+
+// What `work` puts on a stream, recorded once. Global mode: a call that waits for the device, or allocates, breaks the recording.
+class Graph {
+ public:
+  template <class Work>
+  explicit Graph(const Work& work) {
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamCreate(&stream_), cudaSuccess);  // which waits for uploads of the default stream
+    EXPECT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal), cudaSuccess);
+    work(stream_);
+    EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaSuccess);
+    EXPECT_EQ(cudaGraphInstantiate(&exec_, graph, 0), cudaSuccess);
+    cudaGraphDestroy(graph);
+  }
+  Graph(const Graph&) = delete;
+  ~Graph() {
+    cudaGraphExecDestroy(exec_);
+    cudaStreamDestroy(stream_);
+  }
+  void Replay() {
+    EXPECT_EQ(cudaGraphLaunch(exec_, stream_), cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  cudaGraphExec_t exec_ = nullptr;
 };
 
 inline uint16_t Narrow(DType type, double x) {
@@ -205,6 +252,23 @@ struct CudaCase {
             .page_table_stride = pages_a_row, .lengths = shape.lengths.data(), .batch = batch};
   }
 };
+
+// The largest errors against fp64 on the device, of outputs and of log-sum-exps.
+struct Errors {
+  double out = 0, lse = 0;
+};
+inline Errors ErrorsOf(const CudaCase& c) {
+  DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
+  NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
+  const std::vector<uint16_t> got = c.Output();
+  const std::vector<float> got_lse = c.dlse.Download();
+  const std::vector<double> want = out.Download(), want_lse = lse.Download();
+  Errors worst;
+  const auto larger = [](double x, double error) { return error <= x ? x : std::isnan(error) ? INFINITY : error; };
+  for (size_t i = 0; i < got.size(); ++i) worst.out = larger(worst.out, std::abs(Widen(c.shape.type, got[i]) - want[i]));
+  for (size_t i = 0; i < got_lse.size(); ++i) worst.lse = larger(worst.lse, std::abs(got_lse[i] - want_lse[i]));
+  return worst;
+}
 
 // Against fp64 on the device: the share of elements is all of them. A plain kernel rounds the weights and the output to bf16:
 // 2^-9 of the weights' size each, so a mean over values of unit variance errs by a few 2^-9 at most; fp16 an eighth of that.

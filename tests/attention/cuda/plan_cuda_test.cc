@@ -113,7 +113,7 @@ TEST(CudaPlan, PlansOfTwoThreadsDoNotDisturbEachOther) {
     CudaCase c(shape, seed);
     cudaStream_t stream;
     if (cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess) return;
-    for (int i = 0; i < 3000; ++i) failures += c.Attend(stream).ok() ? 0 : 1;
+    for (int i = 0; i < Rounds(3000); ++i) failures += c.Attend(stream).ok() ? 0 : 1;
     cudaStreamSynchronize(stream);
     ExpectNearTruth(c);
     cudaStreamDestroy(stream);
