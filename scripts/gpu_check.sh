@@ -1,12 +1,13 @@
 #!/bin/bash
-# Checks and times the CUDA kernels on a machine with a device. Each step takes minutes, appends JSON lines to OUT and is
-# skipped when its .done mark is there, so that a run that was cut off goes on.
+# Checks and times the CUDA kernels on a machine with a device. Each step takes 8 minutes at most, appends JSON lines to OUT and is
+# skipped when its .done mark is there; the timed ones skip what OUT has of this commit and device, so that a run that was cut off goes on.
 #
-#   scripts/gpu_check.sh STEP...
-#   STEP: roofs test sanitize bytes dense dense_again sparse grid fp16 selector layer manifold_test racecheck_case manifold report
+#   scripts/gpu_check.sh STEP... [--option value ...]
+#   STEP: roofs test sanitize bytes dense sparse selector manifold_test racecheck_case manifold report
+#   Options go to each attention_bench.py of the steps, behind those below: `scripts/gpu_check.sh dense --lens 8192 --pages random`.
 #
 # BUILD: where attention_cuda_test, liblectern_attention_c.so, manifold_cuda_test, racecheck_case and bench_manifold_cuda (LECTERN_BENCH) are (build/cuda); PEERS: the peers' scripts (../shared/peers/gpu);
-# OUT: results (bench/results); REPEATS: replays a median is of (50; fewer where they take over half a second). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
+# OUT: results (bench/results); REPEATS: replays a median is of (50). `scripts/gpu_check.sh pack DIR` copies what a machine without this build needs into DIR.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/cuda} PEERS=${PEERS:-../shared/peers/gpu} OUT=${OUT:-bench/results}
@@ -19,11 +20,11 @@ COMMIT=${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}
 DEVICE=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
 mkdir -p "$OUT"
 
-bench() {  # step, then arguments; LIMIT: its seconds
-  local step=$1
-  shift
-  timeout "${LIMIT:-480}" python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" \
-    --limit-s $((${LIMIT:-480} - 60)) --repeats "${REPEATS:-50}" "$@"
+bench() {  # file of its rows, step of attention_bench.py, arguments. 3: the step's time was over before it was through
+  local out=$OUT/gpu_$1.jsonl step=$2 left=$((DEADLINE - SECONDS))
+  shift 2
+  timeout $((left > 40 ? left : 40)) python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" --out "$out" \
+    --limit-s $((left > 60 ? left - 40 : 20)) --repeats "${REPEATS:-50}" "$@" "${OPTIONS[@]}"
 }
 sanitize() {  # tool, name of its log, test program, filter; SHARD: which of five
   local log="$OUT/gpu_$2_$1${SHARD:+_$SHARD}.txt" began=$SECONDS code
@@ -46,8 +47,9 @@ run() {
   # Kernels outside the closed list are compiled by NVRTC, the toolkit's or that of an installed torch.
   local nvrtc=$(find -L /usr/local/cuda/lib64 $(python3 -c 'import site; print(*site.getsitepackages())') -name 'libnvrtc.so.1?' 2>/dev/null | head -1)
   export LD_LIBRARY_PATH=$(dirname "${LIB:-$MANIFOLD_TEST}")/lib:${nvrtc:+$(dirname "$nvrtc"):}${LD_LIBRARY_PATH:-}
+  local failed=0
   case $1 in
-    roofs) timeout 120 python3 "$PEERS/roofs.py" --out "$OUT/gpu_roofs.jsonl" && LIMIT=360 bench roofs --out "$OUT/gpu_roofs.jsonl" ;;
+    roofs) bench roofs roofs ;;
     test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
     sanitize)  # every test under memcheck and synccheck, with a fiftieth of its repeats; under racecheck every kind of kernel, alone and in a chain
       local commands=() tool shard filter
@@ -60,17 +62,16 @@ run() {
       done
       LECTERN_CUDA_SHARE=50 LIMIT=460 together "${commands[@]}" ;;
     bytes) timeout 300 python3 bench/gpu/bytes_check.py --lib "$LIB" --commit "$COMMIT" --out "$OUT/gpu_bytes.jsonl" ;;
-    dense) bench dense --out "$OUT/gpu_dense.jsonl" ;;
-    dense_again) bench dense --no-floor --shapes 14/2d64,12/2d128 --lens 8192,32768 --out "$OUT/gpu_dense_again.jsonl" ;;
-    sparse) bench sparse --shapes 64/8d128 --batches 1 --lens 8192,16384,32768,65536,131072 --blocks 64,16,32,128 --out "$OUT/gpu_sparse.jsonl" ;;
-    grid)  # shares of the blocks
-      bench sparse --no-floor --shapes 64/8d128 --batches 1,4,8,16 --lens 8192,16384,32768,65536,131072 --sparsity 0.5,0.7,0.8,0.9 \
-        --out "$OUT/gpu_grid.jsonl" ;;
-    fp16)
-      LIMIT=240 bench sparse --no-floor --dtype float16 --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_fp16.jsonl" &&
-        LIMIT=240 bench dense --no-floor --dtype float16 --shapes 32/8d128,14/2d64 --batches 1,16 --lens 8192,32768 --out "$OUT/gpu_fp16.jsonl" ;;
-    selector) bench selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 --out "$OUT/gpu_selector.jsonl" ;;
-    layer) bench layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 --out "$OUT/gpu_layer.jsonl" ;;
+    dense)  # the grid, orders of pages and fixed chunks, fp16
+      bench dense dense || failed=$?
+      bench dense layout --shapes 32/8d128,12/2d128 --batches 1,16 --lens 8192,32768,131072 || failed=$?
+      bench dense dense --dtype float16 --shapes 32/8d128,14/2d64 --batches 1,16 --lens 8192,32768 || failed=$? ;;
+    sparse)
+      bench sparse sparse --shapes 64/8d128 --batches 1,4,8,16 --lens 8192,16384,32768,65536,131072 || failed=$?
+      bench sparse sparse --dtype float16 --lists 64:0.9 --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 || failed=$? ;;
+    selector)  # alone, and with append and attention
+      bench selector selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 || failed=$?
+      bench selector layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 || failed=$? ;;
     manifold_test)
       timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
       together "sanitize "{memcheck,synccheck,racecheck}" manifold '$MANIFOLD_TEST' 'CudaNeighbours.Queries*:CudaFit.Ragged*'" ;;
@@ -85,7 +86,8 @@ run() {
       done ;;
     report) python3 bench/gpu/report.py "$OUT"/gpu_*.jsonl ;;
     *) echo "unknown step $1" >&2; return 2 ;;
-  esac
+  esac || return
+  return $failed
 }
 
 if [ "${1:-}" = pack ]; then
@@ -93,8 +95,13 @@ if [ "${1:-}" = pack ]; then
   ldd "$TEST" "$MANIFOLD_TEST" "$MANIFOLD_BENCH" | awk '/=> \// {print $3}' | grep -v -E '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' | sort -u | xargs -I{} cp {} "$2/lib/"
   exit
 fi
-for step in "$@"; do
+STEPS=() OPTIONS=()
+while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do STEPS+=("$1"); shift; done
+OPTIONS=("$@")
+for step in "${STEPS[@]}"; do
+  DEADLINE=$((SECONDS + 470))
   [ "$step" != report ] && [ -e "$OUT/.gpu_$step.done" ] && { echo "$step: done before"; continue; }
   run "$step" || { echo "$step: failed with $?"; exit 1; }
-  [ "$step" = report ] || touch "$OUT/.gpu_$step.done"
+  case $step in report | roofs | dense | sparse | selector) continue ;; esac
+  touch "$OUT/.gpu_$step.done"
 done

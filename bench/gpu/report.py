@@ -1,51 +1,163 @@
-"""Tables of the JSON lines that attention_bench.py wrote: python3 report.py FILE..."""
+"""Tables of the rows that attention_bench.py wrote, one section a device: python3 report.py [--device NAME] FILE..."""
+import argparse
 import json
-import sys
+
+import bars
+
+FIELDS = ("kind", "peer", "selector", "what", "shape", "batch", "len", "dtype", "block", "sparsity", "ids", "mb", "piece")
 
 
-def rows(paths):
+def load(paths, device=None):
+    """device: its rows, the last one of each call (a call is FIELDS; `mb` where nothing else names it)."""
+    rows = {}
     for path in paths:
-        for line in open(path):
-            yield json.loads(line)
+        with open(path, encoding="utf-8") as lines:
+            for r in map(json.loads, lines):
+                if "device" in r and r["kind"] not in ("env", "run", "cell") and device in (None, r["device"]):
+                    key = tuple(r.get(f) for f in FIELDS[:-2]) + ((r["mb"], r.get("piece")) if r["kind"] in ("roof", "floor") else ())
+                    rows.setdefault(r["device"], {})[key] = r
+    return {name: Table(list(r.values())) for name, r in rows.items()}
+
+
+class Table:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def all(self, **where):
+        return [r for r in self.rows if all(r.get(k) == v for k, v in where.items())]
+
+    def one(self, **where):
+        found = self.all(**where)
+        return found[0] if found else None
+
+
+def kilo(n):
+    return "%dK" % (n // 1024)
 
 
 def us(x):
-    return "%.2f" % x if x else "-"
+    return "-" if x is None else "%.1f" % x if x < 1000 else "{:,.0f}".format(x)
+
+
+def run(values, form=us):
+    return " / ".join(form(v) for v in values)
+
+
+def get(row, name):
+    return row.get(name) if row else None
+
+
+def ratio(x):
+    return "-" if x is None else "%.2f" % x if x >= 1.1 or x < .9 else "%.3f" % x
+
+
+def table(title, head, body):
+    if body:
+        print("\n%s\n\n| %s |\n|%s" % (title, " | ".join(head), " --- |" * len(head)))
+        for line in body:
+            print("| %s |" % " | ".join(line))
+
+
+def values(rows, name):
+    return sorted({r[name] for r in rows if name in r})
+
+
+def dense(t, dtype):
+    rows = t.all(kind="dense", dtype=dtype)
+    body = []
+    for shape in dict.fromkeys(r["shape"] for r in rows):
+        for batch in values([r for r in rows if r["shape"] == shape], "batch"):
+            lens = values([r for r in rows if r["shape"] == shape and r["batch"] == batch], "len")
+            at = lambda peer: [t.one(kind="dense", dtype=dtype, shape=shape, batch=batch, len=n, peer=peer) for n in lens]
+            ours, peer = at("lectern"), at("sdpa_cudnn")
+            body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run(lens, kilo)), run(get(r, "us") for r in ours), run(get(r, "floor_us") for r in ours),
+                         run(get(r, "us") for r in peer), run((get(r, "speedup") for r in ours), ratio)])
+    table("Dense, %s" % dtype, ["", "us", "floor", "cuDNN", "peer / ours"], body)
+
+
+def layout(t):
+    rows = t.all(kind="layout")
+    names = [n for n in dict.fromkeys(r["peer"] for r in rows) if n.startswith("lectern") and n != "lectern contiguous"]
+    body = []
+    for shape, batch, n in dict.fromkeys((r["shape"], r["batch"], r["len"]) for r in rows):
+        at = lambda peer: t.one(kind="layout", shape=shape, batch=batch, len=n, peer=peer)["us"]
+        base = at("lectern contiguous")
+        body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, kilo(n)), "%.2f" % base] +
+                    ["%.2f (%+.1f %%)" % (at(name), 100 * (at(name) / base - 1)) for name in names] + [us(at(name)) for name in ("sdpa_cudnn", "floor in order", "floor at random")])
+    table("Pages and chunks, us", ["", "contiguous"] + ["in order" if x == "lectern" else x[8:] for x in names] + ["cuDNN", "read in order", "read at random"], body)
+
+
+def roofs(t):
+    body = [[us(r["mb"]), us(r["us"]), "{:,.0f}".format(r["gbs"]), us(c["us"]), "{:,.0f}".format(c["gbs"])]
+            for r in sorted(t.all(kind="roof", what="gather16k"), key=lambda r: r["mb"]) for c in t.all(kind="roof", what="contiguous", mb=r["mb"])]
+    table("Plain reads", ["MB", "16 KB at random, us", "GB/s", "in order, us", "GB/s"], body)
+
+
+def sparse(t, dtype):
+    rows = t.all(kind="sparse", dtype=dtype)
+    lens = values(rows, "len")
+    body = []
+    for batch in values(rows, "batch"):
+        at = lambda **k: [t.one(kind="sparse", dtype=dtype, batch=batch, len=n, **k) for n in lens]
+        cell = lambda r: "%s (%s; %s)" % (us(get(r, "us")), us(get(r, "floor_us")), us(get(r, "hot_us"))) if r else "-"
+        body.append(["%d, 90 %%, us (floor; hot)" % batch] + [cell(r) for r in at(block=64, sparsity=.9, ids="random")])
+        if t.all(kind="sparse", dtype=dtype, batch=batch, ids="selector"):
+            body.append(["%d, 90 %%, ids of the selector, us" % batch] + [us(get(r, "us")) for r in at(ids="selector")])
+            body.append(["%d, ids of a threshold, us (floor; blocks a head, mean and fewest)" % batch] +
+                        ["%s (%s; %s, %d)" % (us(r["us"]), us(r["floor_us"]), us(r["keep"]), r["fewest"]) if r else "-" for r in at(ids="threshold")])
+    for batch in values(rows, "batch"):
+        shares = values([r for r in rows if r["block"] == 64 and r["ids"] == "random"], "sparsity")
+        by = [[get(t.one(kind="sparse", dtype=dtype, batch=batch, len=n, block=64, sparsity=s, ids="random"), "speedup") for s in shares] for n in lens]
+        body.append(["%d, x dense at %s %%" % (batch, run((round(100 * s) for s in shares), str))] + [run(x, ratio) for x in by])
+    table("Block-sparse alone, 64/8 d128, blocks of 64, %s" % dtype, ["batch"] + [kilo(n) for n in lens], body)
+    body = []
+    for batch in values(rows, "batch"):
+        for sparsity in (.5, .9):
+            for block in (16, 32, 128):
+                pairs = [[t.one(kind="sparse", dtype=dtype, batch=batch, len=n, block=b, sparsity=sparsity, ids="random") for b in (block, 64)] for n in lens]
+                if any(a for a, _ in pairs):
+                    body.append(["%d, %d %%, blocks of %d" % (batch, round(100 * sparsity), block)] +
+                                ["%s (%.2f)" % (us(a["us"]), a["gbs"] / b["gbs"]) if a and b else "-" for a, b in pairs])
+    table("Other blocks, us (bytes a second against blocks of 64)", ["batch"] + [kilo(n) for n in lens], body)
+
+
+def selectors(t):
+    rows = t.all(kind="selector")
+    names = list(dict.fromkeys(r["selector"] for r in rows))
+    for batch in values(rows, "batch"):
+        lens = values(rows, "len")
+        at = lambda name, n: t.one(kind="selector", selector=name, batch=batch, len=n)
+        table("Selectors, batch %d: us (floor; times the floor)" % batch, [""] + [kilo(n) for n in lens],
+              [[name] + ["%s (%s; %.1f)" % (us(r["us"]), us(r["floor_us"]), r["us"] / r["floor_us"]) if r else "-" for r in (at(name, n) for n in lens)] for name in names])
+    rows = t.all(kind="layer")
+    names = list(dict.fromkeys(r["selector"] for r in rows))
+    for batch in values(rows, "batch"):
+        lens = values(rows, "len")
+        at = lambda name, n: t.one(kind="layer", selector=name, batch=batch, len=n)
+        body = [[name] + ["%s (%s; %s)" % (us(r["us"]), us(r["floor_us"]), ratio(r["speedup"])) if r else "-" for r in (at(name, n) for n in lens)] for name in names]
+        for what in dict.fromkeys(r["what"] for r in t.all(kind="append", batch=batch)):
+            body.append(["%s alone" % what] + [us(get(t.one(kind="append", what=what, batch=batch, len=n), "us")) for n in lens])
+        body.append(["dense peer"] + [us(get(t.one(kind="dense_beside", batch=batch, len=n), "us")) for n in lens])
+        table("Select and attend, batch %d: us (floor; x dense)" % batch, [""] + [kilo(n) for n in lens], body)
 
 
 def main():
-    recs = list(rows(sys.argv[1:]))
-    env = [r for r in recs if r["kind"] == "env"]
-    if env:
-        e = env[-1]
-        print("%s, driver %s, torch %s, cuDNN %s" % (e.get("device"), e.get("driver"), e.get("torch"), e.get("cudnn")))
-    floor = {(r["shape"], r["batch"], r["len"], r.get("block"), r.get("sparsity")): r["us"] for r in recs if r["kind"] == "floor"}
-    dense, best = {}, {}
-    for r in recs:
-        if r["kind"] == "dense" and r.get("us"):
-            dense.setdefault((r["shape"], r["batch"], r["len"], r["mb"]), {})[r["peer"]] = r["us"]
-        if r["kind"] == "dense_best":
-            best[r["shape"], r["batch"], r["len"]] = r["us"]
-    print("\ndense decode, us\n| heads | batch | keys | MB | floor | ours | best peer | peer / ours |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for (shape, batch, n, mb), t in dense.items():
-        peer = min((us, name) for name, us in t.items() if not name.startswith("lectern"))
-        print("| %s | %d | %d | %.1f | %s | %.2f | %.2f (%s) | %.3f |" % (shape, batch, n, mb, us(floor.get((shape, batch, n, None, None))), t["lectern"], peer[0], peer[1], peer[0] / t["lectern"]))
-    print("\nblock-sparse decode, us\n| heads | batch | keys | block | sparsity | MB | floor | ours | hot | x dense |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for r in recs:
-        if r["kind"] == "sparse" and r["peer"] == "lectern":
-            d = best.get((r["shape"], r["batch"], r["len"]))
-            print("| %s | %d | %d | %d | %.1f | %.1f | %s | %.2f | %.2f | %s |" % (
-                r["shape"], r["batch"], r["len"], r["block"], r["sparsity"], r["mb"],
-                us(floor.get((r["shape"], r["batch"], r["len"], r["block"], r["sparsity"]))), r["us"],
-                r["hot_us"], "%.2f" % (d / r["us"]) if d else "-"))
-    print("\nselectors, us (blocks of 64)\n| selector | batch | keys | programmatic | MB | us |\n| --- | --- | --- | --- | --- | --- |")
-    for r in recs:
-        if r["kind"] == "selector":
-            print("| %s | %d | %d | %s | %.2f | %.2f |" % (r["selector"], r["batch"], r["len"], r["programmatic"], r["mb"], r["us"]))
-    print("\nselect and attend, 90 %, us\n| selector | batch | keys | us | dense peer | x dense |\n| --- | --- | --- | --- | --- | --- |")
-    for r in recs:
-        if r["kind"] == "layer":
-            print("| %s | %d | %d | %.2f | %.2f | %s |" % (r["selector"], r["batch"], r["len"], r["us"], r["dense_us"], us(r["speedup"])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device")
+    parser.add_argument("files", nargs="+")
+    args = parser.parse_args()
+    for device, t in load(args.files, args.device).items():
+        print("\n# %s, commit %s, replays %s" % (device, run(values(t.rows, "commit"), str), run(values(t.rows, "repeats"), str)))
+        wrong = t.all(kind="wrong")
+        print("\n%d rows, %d of them wrong" % (len(t.rows), len(wrong)))
+        roofs(t)
+        for dtype in ("bfloat16", "float16"):
+            dense(t, dtype)
+        layout(t)
+        for dtype in ("bfloat16", "float16"):
+            sparse(t, dtype)
+        selectors(t)
+        table("Bars", ["", "bar", "read", ""], [[b.name, b.bar, b.read, "" if b.met else "missed"] for b in bars.all_bars(t)])
 
 
 if __name__ == "__main__":
