@@ -4,6 +4,7 @@
 // for ASCII and ICU for the rest, give the same words for ASCII text: the property test compares them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -34,11 +35,20 @@ constexpr ByteTables MakeByteTables() {
 }
 inline constexpr ByteTables kByteTables = MakeByteTables();
 
+// The 33 words that Lucene's English analyzer drops.
+inline bool IsStopWord(std::string_view folded) {
+  static constexpr std::array<std::string_view, 33> kWords = {
+      "a",  "an", "and", "are", "as", "at",   "be",   "but",   "by",   "for",   "if",    "in",   "into", "is",  "it",   "no",  "not",
+      "of", "on", "or",  "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",  "was", "will", "with"};
+  return folded.size() <= 5 && std::binary_search(kWords.begin(), kWords.end(), folded);
+}
+
 struct Analyzer::Impl {
   std::string name;
   bool joins_apostrophes = true;  // don't, john's; false where the apostrophe ends an article: l'homme
   bool folds_accents = false;     // café = cafe
   bool turkish_case = false;      // I lower-cases to a dotless i, so words with I leave the fast path
+  bool drops_stop_words = false;  // the words of IsStopWord are no terms
   std::unique_ptr<StemCache> stems;  // null: no stemming
 
   struct IcuState;                // normalizers and break iterators, built once
@@ -64,9 +74,12 @@ inline bool IsPlainPunctuation(std::string_view text, int64_t at) {
          next[2] != '\x99' && (static_cast<unsigned char>(next[2]) & 0xC0) == 0x80;
 }
 
-// word(folded, begin, end) for every word of the text, in order. `folded` lives until the next word.
+// every_word(folded, begin, end) for every word of the text but dropped ones, in order. `folded` lives until the next word.
 template <class WordFn>
-void ForEachWord(const Analyzer::Impl& impl, std::string_view text, WordFn&& word) {
+void ForEachWord(const Analyzer::Impl& impl, std::string_view text, WordFn&& every_word) {
+  const auto word = [&](std::string_view folded, int64_t from, int64_t to) {
+    if (!impl.drops_stop_words || !IsStopWord(folded)) every_word(folded, from, to);
+  };
   const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
   const int64_t size = static_cast<int64_t>(text.size());
   char folded[kMaxTermBytes + 1];

@@ -274,7 +274,7 @@ Analyzer::Analyzer() : impl_(std::make_unique<Impl>()) {}
 Analyzer::~Analyzer() = default;
 
 std::vector<std::string> Analyzer::KnownNames() {
-  std::vector<std::string> names{"icu"};
+  std::vector<std::string> names{"icu", "en-stop"};
   for (const char* language : kLanguages) names.emplace_back(language);
   std::sort(names.begin(), names.end());
   return names;
@@ -296,11 +296,13 @@ absl::StatusOr<std::shared_ptr<const Analyzer>> Analyzer::Named(std::string_view
   if (versioned && given != impl.name) {
     return InvalidArgument("analyzer '", given, "' is of another version; this build has ", impl.name);
   }
-  if (name != "icu") {
-    if (!StemCache::Supports(name)) return NotSupported("this libstemmer has no stemmer for '", name, "'");
-    impl.stems = std::make_unique<StemCache>(name);
+  impl.drops_stop_words = name == "en-stop";
+  const std::string language = impl.drops_stop_words ? "en" : name;
+  if (language != "icu") {
+    if (!StemCache::Supports(language)) return NotSupported("this libstemmer has no stemmer for '", language, "'");
+    impl.stems = std::make_unique<StemCache>(language);
   }
-  impl.folds_accents = name == "en";
+  impl.folds_accents = language == "en";
   impl.turkish_case = name == "tr";
   for (const char* eliding : kElidingLanguages) impl.joins_apostrophes &= name != eliding;
   return std::shared_ptr<const Analyzer>(std::move(analyzer));
@@ -319,7 +321,7 @@ void Analyzer::AnalyzeThroughIcuForTest(std::string_view text, const Sink& sink)
   std::string scratch;
   for (int64_t at = 0; at < static_cast<int64_t>(text.size());) {
     at = impl_->ScanThroughIcu(text, at, [&](std::string_view folded, int64_t begin, int64_t end) {
-      sink(impl_->TermOf(folded, scratch), begin, end);
+      if (!impl_->drops_stop_words || !IsStopWord(folded)) sink(impl_->TermOf(folded, scratch), begin, end);
     });
   }
 }

@@ -1,12 +1,13 @@
 // index/analyzer.h: text to terms.
 //
-//   ASSIGN_OR_RETURN(auto analyzer, Analyzer::Named("en"));      // en, icu, or a Snowball language code
+//   ASSIGN_OR_RETURN(auto analyzer, Analyzer::Named("en"));      // en, en-stop, icu, or a Snowball language code
 //   analyzer->Analyze(text, [&](std::string_view term, int64_t begin, int64_t end) { ... });
 //
 // Shapes:  terms are case-folded (NFKC), stemmed UTF-8 of 1 to 255 bytes; begin/end are the bytes of the word in the
 //          input. A word is a run of letters, digits and marks, with apostrophes between letters; scripts without
 //          spaces go through ICU's dictionaries (Thai, Lao, Khmer, Burmese) or become overlapping bigrams (Chinese,
 //          Japanese, Korean). A longer word becomes several terms; bytes that are not UTF-8 separate words.
+//          en-stop is en without the 33 words that Lucene's English analyzer drops.
 // Threads: immutable to the eye; any thread (the stem cache inside is read without a lock).
 // Errors:  kInvalidArgument names an unknown analyzer and lists the known ones.
 // Cost:    ASCII words take a table loop and a cached stem, some 20 ns a word; other words go through ICU.

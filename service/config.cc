@@ -139,7 +139,7 @@ const std::vector<Setting>& AllSettings() {
       {"index.memory_bytes", SettingType::kBytes, "2GiB", "memory that ingest and index building stay under"},
       {"index.chunk_tokens", SettingType::kInt, "256", "tokens of a chunk, specials included; 0: one chunk a document"},
       {"index.chunk_overlap", SettingType::kInt, "32", "tokens that neighbouring chunks share"},
-      {"index.analyzer", SettingType::kString, "en", "analyzer of new collections: en, icu, or a Snowball language"},
+      {"index.analyzer", SettingType::kString, "en", "analyzer of new collections: en, en-stop (en without stop words), icu, or a Snowball language"},
       {"index.ann", SettingType::kString, "flat", "vector index of new collections: flat or hnsw", 0, kAny, "flat|hnsw"},
       {"models.dir", SettingType::kString, "", "folder of models; empty: $LECTERN_MODELS_DIR, then ~/.cache/lectern/models"},
       {"models.embed", SettingType::kString, "all-minilm-l6-v2", "sentence encoder of new collections and of embed: id, file name or path; 'none': BM25 alone"},

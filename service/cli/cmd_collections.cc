@@ -234,7 +234,7 @@ void RegisterCollections(Registry& registry) {
   create.Option("--schema", args->schema_file, "TOML file of fields; default: inferred at the first ingest");
   registry.Setting(create, "--embed-model", "models.embed", "sentence encoder, or none");
   create.Refuse("--denoise", "vectors are fitted by `lectern index build --denoise`");
-  registry.Setting(create, "--analyzer", "index.analyzer", "en, icu, or a Snowball language");
+  registry.Setting(create, "--analyzer", "index.analyzer", "en, en-stop (en without stop words), icu, or a Snowball language");
   registry.Setting(create, "--chunk-tokens", "index.chunk_tokens", "tokens of a chunk; 0: one chunk a document");
   registry.Setting(create, "--chunk-overlap", "index.chunk_overlap", "tokens that neighbouring chunks share");
   registry.Add("list", "every collection", [](Context& c) { return List(c); }, collection);

@@ -45,7 +45,7 @@ TEST(Analyzer, RefusesAnUnknownNameAndListsTheKnownOnes) {
   const auto analyzer = Analyzer::Named("klingon");
   ASSERT_EQ(analyzer.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(analyzer.status().message()), HasSubstr("klingon"));
-  EXPECT_THAT(std::string(analyzer.status().message()), HasSubstr("en, es"));
+  EXPECT_THAT(std::string(analyzer.status().message()), HasSubstr("en, en-stop, es"));
 }
 
 TEST(Analyzer, OpensByItsVersionedNameAndRefusesAnotherVersion) {
@@ -63,6 +63,19 @@ TEST(Analyzer, EveryKnownNameOpensAndAnalyses) {
 TEST(Analyzer, FoldsCaseStemsAndKeepsSpans) {
   EXPECT_THAT(Tokens(*Get("en"), "The Whales, swimming!"),
               ElementsAre(Token{"the", 0, 3}, Token{"whale", 4, 10}, Token{"swim", 12, 20}));
+}
+
+TEST(Analyzer, DropsLucenesStopWordsWhereAskedTo) {
+  const auto keeps = Get("en"), drops = Get("en-stop");
+  EXPECT_EQ(drops->name(), "en-stop/1");
+  for (const bool through_icu : {false, true}) {
+    EXPECT_THAT(Tokens(*drops, "The Whales, swimming!", through_icu), ElementsAre(Token{"whale", 4, 10}, Token{"swim", 12, 20}));
+    EXPECT_THAT(Tokens(*drops, "To be, or not to be: that is it.", through_icu), IsEmpty());
+  }
+  EXPECT_THAT(drops->Terms("thee isn't an Ａ caf\u00e9"), ElementsAre("thee", "isn't", "cafe"));
+  const std::string all = "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was will with";
+  EXPECT_EQ(keeps->Terms(all).size(), 33u);
+  EXPECT_THAT(drops->Terms(all), IsEmpty());
 }
 
 TEST(Analyzer, StemsAsSnowballDoes) {
