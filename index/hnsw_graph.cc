@@ -20,15 +20,15 @@ namespace {
 
 constexpr char kMagic[8] = {'L', 'E', 'C', 'H', 'N', 'S', 'W', '\1'};
 
-// Foreign exceptions stop right here.
+// Foreign exceptions stop right here. What FAISS throws while it reads is the file's fault, otherwise ours.
 template <class Body>
-absl::Status CatchFaiss(const Body& body) {
+absl::Status CatchFaiss(const Body& body, bool reading = false) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("not enough memory for the graph of nearest neighbours");
   } catch (const std::exception& error) {
-    return Internal("FAISS: ", error.what());
+    return reading ? DataLoss("FAISS cannot read it: ", error.what()) : Internal("FAISS: ", error.what());
   }
 }
 
@@ -336,7 +336,7 @@ absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(SegmentFiles& files, 
     }
     graph->impl_->hnsw = std::move(shell->hnsw);
     return absl::OkStatus();
-  }), where));
+  }, /*reading=*/true), where));
   graph->impl_->rows = table.rows();
   graph->impl_->dim = static_cast<int>(table.dim());
   RETURN_IF_ERROR(graph->impl_->Validate(where));

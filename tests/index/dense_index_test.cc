@@ -346,6 +346,24 @@ TEST_F(DamagedFiles, EveryMutationWithARightChecksumIsRefusedOrReadWithinTheFile
   }
 }
 
+// A damage among twenty thousand, once met: FAISS finds it itself, and its exception is no fault of the program.
+TEST_F(DamagedFiles, AGraphWhoseEmptyStorageClaimsARowIsDataLoss) {
+  for (FileEntry& file : entry_.files) {
+    if (file.name != "hnsw.bin") continue;
+    std::string bytes = ReadBytes(dir_ / file.name);
+    const size_t storage = bytes.rfind("IxFI");   // kind, dimensions, rows
+    ASSERT_NE(storage, std::string::npos);
+    bytes[storage + 8] = 1;
+    WriteBytes(dir_ / file.name, bytes);
+    file.xxh3 = Hash64(bytes);
+    const absl::Status status = OpenAll();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(status.message(), ::testing::HasSubstr("hnsw.bin"));
+    return;
+  }
+  FAIL() << "no hnsw.bin";
+}
+
 TEST(DenseIndex, SearchesFromSeveralThreadsAgree) {
   const int64_t dim = 32;
   const std::vector<float> x = UnitVectors(5000, dim, 1, 20), queries = UnitVectors(50, dim, 2, 20);
