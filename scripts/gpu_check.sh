@@ -68,10 +68,12 @@ run() {
       bench dense dense --dtype float16 --shapes 32/8d128,14/2d64 --batches 1,16 --lens 8192,32768 || failed=$? ;;
     sparse)
       bench sparse sparse --shapes 64/8d128 --batches 1,4,8,16 --lens 8192,16384,32768,65536,131072 || failed=$?
-      bench sparse sparse --dtype float16 --lists 64:0.9 --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 || failed=$? ;;
+      bench sparse sparse --dtype float16 --lists 64:0.9 --shapes 64/8d128 --batches 1,16 --lens 8192,32768,131072 || failed=$?
+      bench sparse sparse --pages random --lists 64:0.9 --shapes 64/8d128 --batches 1,16 --lens 32768 || failed=$? ;;
     selector)  # alone, and with append and attention
       bench selector selector --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 || failed=$?
-      bench selector layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 || failed=$? ;;
+      bench selector layer --shapes 64/8d128 --batches 1,16 --lens 8192,32768,65536,131072 || failed=$?
+      bench selector layer --pages random --shapes 64/8d128 --batches 1,16 --lens 32768 || failed=$? ;;
     manifold_test)
       timeout 200 "$MANIFOLD_TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_manifold_test.json" || return
       together "sanitize "{memcheck,synccheck,racecheck}" manifold '$MANIFOLD_TEST' 'CudaNeighbours.Queries*:CudaFit.Ragged*'" ;;

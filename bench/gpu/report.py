@@ -1,27 +1,44 @@
-"""Tables of the rows that attention_bench.py wrote, one section a device: python3 report.py [--device NAME] FILE..."""
+#!/usr/bin/env python3
+"""Tables of the rows that attention_bench.py wrote, a section a device: report.py [--device NAME] [--check PAGE] FILE...
+
+--check: exit code 1 where PAGE is not what would be printed."""
 import argparse
 import json
+import sys
 
 import bars
 
-FIELDS = ("kind", "peer", "selector", "what", "shape", "batch", "len", "dtype", "block", "sparsity", "ids", "mb", "piece")
+HOW = """Made by `bench/gpu/report.py bench/results/gpu_h100.jsonl`; rows by `scripts/gpu_check.sh roofs dense sparse selector`. A time is the median of %s
+replays of a CUDA graph over rotated buffers of more than 5x L2 (cold), in turns with the peers and the reads of its cell, on the same buffers in one
+process; what the replays wrote was then held to fp64, first and last buffer set and sequence: %d rows, %d wrong. *Floor*: the fastest plain read of the same
+bytes in the process; of dense cells the better of 16 KB at random and in order, of lists pieces of a block (16 KB at most) at random, of
+selectors in order. Pages are in order except where said. Hot: one buffer set, again and again."""
+
+FIELDS = ("kind", "peer", "selector", "what", "shape", "batch", "len", "dtype", "block", "sparsity", "ids", "pages", "mb", "piece")
 
 
 def load(paths, device=None):
     """device: its rows, the last one of each call (a call is FIELDS; `mb` where nothing else names it)."""
-    rows = {}
+    rows, machines, machine = {}, {}, None
     for path in paths:
         with open(path, encoding="utf-8") as lines:
             for r in map(json.loads, lines):
-                if "device" in r and r["kind"] not in ("env", "run", "cell") and device in (None, r["device"]):
+                if r["kind"] == "env":
+                    machine = r
+                if "device" not in r or device not in (None, r["device"]):
+                    continue
+                if r["kind"] == "run":
+                    machines[r["device"]] = machine
+                elif r["kind"] not in ("env", "cell"):
                     key = tuple(r.get(f) for f in FIELDS[:-2]) + ((r["mb"], r.get("piece")) if r["kind"] in ("roof", "floor") else ())
                     rows.setdefault(r["device"], {})[key] = r
-    return {name: Table(list(r.values())) for name, r in rows.items()}
+    return {name: Table(list(r.values()), machines.get(name, {})) for name, r in rows.items()}
 
 
 class Table:
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, rows, machine):
+        self.rows, self.machine = [r for r in rows if r.get("pages") != "random"], machine
+        self.at_random = [r for r in rows if r.get("pages") == "random"]
 
     def all(self, **where):
         return [r for r in self.rows if all(r.get(k) == v for k, v in where.items())]
@@ -53,9 +70,9 @@ def ratio(x):
 
 def table(title, head, body):
     if body:
-        print("\n%s\n\n| %s |\n|%s" % (title, " | ".join(head), " --- |" * len(head)))
+        yield "\n## %s\n\n| %s |\n|%s" % (title, " | ".join(head), " --- |" * len(head))
         for line in body:
-            print("| %s |" % " | ".join(line))
+            yield "| %s |" % " | ".join(line)
 
 
 def values(rows, name):
@@ -72,7 +89,7 @@ def dense(t, dtype):
             ours, peer = at("lectern"), at("sdpa_cudnn")
             body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run(lens, kilo)), run(get(r, "us") for r in ours), run(get(r, "floor_us") for r in ours),
                          run(get(r, "us") for r in peer), run((get(r, "speedup") for r in ours), ratio)])
-    table("Dense, %s" % dtype, ["", "us", "floor", "cuDNN", "peer / ours"], body)
+    return table("Dense, %s" % dtype, ["", "us", "floor", "cuDNN", "peer / ours"], body)
 
 
 def layout(t):
@@ -80,17 +97,28 @@ def layout(t):
     names = [n for n in dict.fromkeys(r["peer"] for r in rows) if n.startswith("lectern") and n != "lectern contiguous"]
     body = []
     for shape, batch, n in dict.fromkeys((r["shape"], r["batch"], r["len"]) for r in rows):
-        at = lambda peer: t.one(kind="layout", shape=shape, batch=batch, len=n, peer=peer)["us"]
+        at = lambda peer: get(t.one(kind="layout", shape=shape, batch=batch, len=n, peer=peer), "us")
         base = at("lectern contiguous")
         body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, kilo(n)), "%.2f" % base] +
                     ["%.2f (%+.1f %%)" % (at(name), 100 * (at(name) / base - 1)) for name in names] + [us(at(name)) for name in ("sdpa_cudnn", "floor in order", "floor at random")])
-    table("Pages and chunks, us", ["", "contiguous"] + ["in order" if x == "lectern" else x[8:] for x in names] + ["cuDNN", "read in order", "read at random"], body)
+    return table("Pages and chunks, us", ["", "contiguous"] + ["in order" if x == "lectern" else x[8:] for x in names] + ["cuDNN", "read in order", "read at random"], body)
 
 
 def roofs(t):
     body = [[us(r["mb"]), us(r["us"]), "{:,.0f}".format(r["gbs"]), us(c["us"]), "{:,.0f}".format(c["gbs"])]
             for r in sorted(t.all(kind="roof", what="gather16k"), key=lambda r: r["mb"]) for c in t.all(kind="roof", what="contiguous", mb=r["mb"])]
-    table("Plain reads", ["MB", "16 KB at random, us", "GB/s", "in order, us", "GB/s"], body)
+    return table("Plain reads", ["MB", "16 KB at random, us", "GB/s", "in order, us", "GB/s"], body)
+
+
+def random_pages(t):
+    """Sparse calls over page tables at random beside the same over pages in order, of another process; the dense peer has no pages."""
+    body = []
+    for r in t.at_random:
+        twin = t.one(**{f: r[f] for f in FIELDS if f in r and f not in ("pages", "mb")})
+        if twin and "us" in r and r["kind"] != "floor":
+            body.append([" ".join(str(r[f]) for f in ("kind", "selector", "what", "ids") if f in r), "batch %d, %s" % (r["batch"], kilo(r["len"])),
+                         "%.2f" % twin["us"], "%.2f (%+.1f %%)" % (r["us"], 100 * (r["us"] / twin["us"] - 1))])
+    return table("Page tables at random, us", ["", "", "in order", "at random"], body)
 
 
 def sparse(t, dtype):
@@ -109,7 +137,7 @@ def sparse(t, dtype):
         shares = values([r for r in rows if r["block"] == 64 and r["ids"] == "random"], "sparsity")
         by = [[get(t.one(kind="sparse", dtype=dtype, batch=batch, len=n, block=64, sparsity=s, ids="random"), "speedup") for s in shares] for n in lens]
         body.append(["%d, x dense at %s %%" % (batch, run((round(100 * s) for s in shares), str))] + [run(x, ratio) for x in by])
-    table("Block-sparse alone, 64/8 d128, blocks of 64, %s" % dtype, ["batch"] + [kilo(n) for n in lens], body)
+    yield from table("Block-sparse alone, 64/8 d128, blocks of 64, %s" % dtype, ["batch"] + [kilo(n) for n in lens], body)
     body = []
     for batch in values(rows, "batch"):
         for sparsity in (.5, .9):
@@ -118,7 +146,7 @@ def sparse(t, dtype):
                 if any(a for a, _ in pairs):
                     body.append(["%d, %d %%, blocks of %d" % (batch, round(100 * sparsity), block)] +
                                 ["%s (%.2f)" % (us(a["us"]), a["gbs"] / b["gbs"]) if a and b else "-" for a, b in pairs])
-    table("Other blocks, us (bytes a second against blocks of 64)", ["batch"] + [kilo(n) for n in lens], body)
+    yield from table("Other blocks, us (bytes a second against blocks of 64)", ["batch"] + [kilo(n) for n in lens], body)
 
 
 def selectors(t):
@@ -127,7 +155,7 @@ def selectors(t):
     for batch in values(rows, "batch"):
         lens = values(rows, "len")
         at = lambda name, n: t.one(kind="selector", selector=name, batch=batch, len=n)
-        table("Selectors, batch %d: us (floor; times the floor)" % batch, [""] + [kilo(n) for n in lens],
+        yield from table("Selectors, batch %d: us (floor; times the floor)" % batch, [""] + [kilo(n) for n in lens],
               [[name] + ["%s (%s; %.1f)" % (us(r["us"]), us(r["floor_us"]), r["us"] / r["floor_us"]) if r else "-" for r in (at(name, n) for n in lens)] for name in names])
     rows = t.all(kind="layer")
     names = list(dict.fromkeys(r["selector"] for r in rows))
@@ -138,26 +166,46 @@ def selectors(t):
         for what in dict.fromkeys(r["what"] for r in t.all(kind="append", batch=batch)):
             body.append(["%s alone" % what] + [us(get(t.one(kind="append", what=what, batch=batch, len=n), "us")) for n in lens])
         body.append(["dense peer"] + [us(get(t.one(kind="dense_beside", batch=batch, len=n), "us")) for n in lens])
-        table("Select and attend, batch %d: us (floor; x dense)" % batch, [""] + [kilo(n) for n in lens], body)
+        yield from table("Select and attend, batch %d: us (floor; x dense)" % batch, [""] + [kilo(n) for n in lens], body)
+
+
+def missed(t):
+    all_bars = list(bars.all_bars(t))
+    yield from table("Bars: %d, of which missed" % len(all_bars), ["", "bar", "read"], [[b.name, b.bar, b.read] for b in all_bars if not b.met])
+
+
+def page(t, device):
+    m = t.machine
+    wrong = sum(r["kind"] in ("wrong", "error") for r in t.rows + t.at_random)
+    yield "# %s: attention" % device
+    yield "\nDriver %s, CUDA %s, torch %s, cuDNN %s, Triton %s; SM %s MHz while timed, memory %s MHz. Commit %s.\n" % (
+        m.get("driver"), m.get("cuda"), m.get("torch"), m.get("cudnn"), m.get("triton"), run(values(t.rows, "sm_mhz"), str), m.get("mem_mhz"),
+        run(values(t.rows, "commit"), str))
+    yield HOW % (run(values(t.rows, "repeats"), str), len(t.rows) + len(t.at_random), wrong)
+    yield from missed(t)
+    yield from dense(t, "bfloat16")
+    yield from layout(t)
+    yield from dense(t, "float16")
+    for dtype in ("bfloat16", "float16"):
+        yield from sparse(t, dtype)
+    yield from selectors(t)
+    yield from random_pages(t)
+    yield from roofs(t)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", help="its rows only")
+    parser.add_argument("--check", metavar="PAGE")
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
-    for device, t in load(args.files, args.device).items():
-        print("\n# %s, commit %s, replays %s" % (device, run(values(t.rows, "commit"), str), run(values(t.rows, "repeats"), str)))
-        wrong = t.all(kind="wrong")
-        print("\n%d rows, %d of them wrong" % (len(t.rows), len(wrong)))
-        roofs(t)
-        for dtype in ("bfloat16", "float16"):
-            dense(t, dtype)
-        layout(t)
-        for dtype in ("bfloat16", "float16"):
-            sparse(t, dtype)
-        selectors(t)
-        table("Bars", ["", "bar", "read", ""], [[b.name, b.bar, b.read, "" if b.met else "missed"] for b in bars.all_bars(t)])
+    text = "".join(line + "\n" for device, t in load(args.files, args.device).items() for line in page(t, device))
+    if not args.check:
+        print(text, end="")
+        return
+    with open(args.check, encoding="utf-8") as old:
+        if old.read() != text:
+            sys.exit("%s is not what report.py makes of %s" % (args.check, " ".join(args.files)))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def selector(s, shape, batch, length):
         floors[name] = s.floors.kind("floor " + name, x.all, frame.n, x.bytes, pieces=(4096, 16384), in_order=True)
     times = s.measure(list(kinds.values()) + list(floors.values()))
     for name, kind in kinds.items():
-        head = dict(selector=name, shape=shape, batch=batch, len=length, dtype=s.args.dtype, block=BLOCK, mb=scores[name].bytes / 1e6)
+        head = dict(selector=name, shape=shape, batch=batch, len=length, dtype=s.args.dtype, block=BLOCK, pages=s.args.pages, mb=scores[name].bytes / 1e6)
         result = judged(*scores[name].judge(kind.outs))
         floor, t = times["floor " + name], times[name]
         if result["lists_wrong"]:
@@ -147,7 +147,7 @@ def layer(s, shape, batch, length):
     times = s.measure(peers + list(kinds.values()) + list(floors.values()))
     wrong = session.errors(sets, peers, None)
     best = min((times[p.name]["us"], p.name) for p in peers if wrong[p.name] < WRONG)
-    head = dict(shape=shape, batch=batch, len=length, dtype=s.args.dtype)
+    head = dict(shape=shape, batch=batch, len=length, dtype=s.args.dtype, pages=s.args.pages)
     for p in peers:
         s.rows.emit(kind="dense_beside", peer=p.name, **head, err=wrong[p.name], **times[p.name])
     for name, step in steps.items():

@@ -77,7 +77,7 @@ def sparse(s, shape, batch, length):
     times = s.measure(peers + [kind for kind, _ in kinds.values()] + list(floors.values()))
     wrong = session.errors(sets, peers, None)
     best = min((times[p.name]["us"], p.name) for p in peers if wrong[p.name] < WRONG) if peers else None
-    head = dict(shape=shape, batch=batch, len=length, dtype=s.args.dtype)
+    head = dict(shape=shape, batch=batch, len=length, dtype=s.args.dtype, pages=s.args.pages)
     for p in peers:
         s.rows.emit(kind="dense_best" if p.name == best[1] else "dense_peer", peer=p.name, **head, err=wrong[p.name], **times[p.name])
     hot_of = lambda name: times.get(name + " hot", {}).get("us")
@@ -92,7 +92,7 @@ def sparse(s, shape, batch, length):
         if not errs[name] < WRONG:
             s.rows.emit(kind="wrong", what="sparse", **head, **f, err=errs[name])
             continue
-        s.rows.emit(kind="sparse", peer="lectern", **head, **f, pages=s.args.pages, err=errs[name], gbs=f["mb"] * 1e3 / t["us"], floor_us=floor["us"],
+        s.rows.emit(kind="sparse", peer="lectern", **head, **f, err=errs[name], gbs=f["mb"] * 1e3 / t["us"], floor_us=floor["us"],
                     floor_share=floor["us"] / t["us"], speedup=best[0] / t["us"] if best else None, hot_us=hot_of(name), **t)
     for key, kind in floors.items():
         _, size, piece = key.split()
