@@ -26,6 +26,10 @@ bench() {  # file of its rows, step of attention_bench.py, arguments. 3: the ste
   timeout $((left > 40 ? left : 40)) python3 bench/gpu/attention_bench.py "$step" --lib "$LIB" --peers-dir "$PEERS" --commit "$COMMIT" --out "$out" \
     --limit-s $((left > 60 ? left - 40 : 20)) --repeats "${REPEATS:-50}" "$@" "${OPTIONS[@]}"
 }
+shard_of_tests() {  # which of five
+  GTEST_TOTAL_SHARDS=5 GTEST_SHARD_INDEX=$1 timeout 460 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test_$1.json" >"$OUT/gpu_test_$1.txt" 2>&1 ||
+    { cat "$OUT/gpu_test_$1.txt"; return 1; }
+}
 sanitize() {  # tool, name of its log, test program, filter; SHARD: which of five
   local log="$OUT/gpu_$2_$1${SHARD:+_$SHARD}.txt" began=$SECONDS code
   timeout "${LIMIT:-160}" env ${SHARD:+GTEST_TOTAL_SHARDS=5 GTEST_SHARD_INDEX="$SHARD"} \
@@ -50,14 +54,28 @@ run() {
   local failed=0
   case $1 in
     roofs) bench roofs roofs ;;
-    test) timeout 480 "$TEST" --gtest_brief=1 --gtest_output="json:$OUT/gpu_test.json" ;;
+    test)
+      together "shard_of_tests "{0..4} || return
+      python3 - "$OUT" "$COMMIT" "$DEVICE" <<'END' ;;
+import json, sys
+out, commit, device = sys.argv[1:]
+tests = []
+for i in range(5):
+    for suite in json.load(open(f"{out}/gpu_test_{i}.json"))["testsuites"]:
+        for t in suite["testsuite"]:
+            tests.append({k: v for k, v in t.items() if k not in ("classname", "file", "line", "status", "timestamp")} | {"suite": suite["name"]})
+failed = sum("failures" in t for t in tests)
+result = {"device": device, "commit": commit, "tests": len(tests), "failed": failed, "results": sorted(tests, key=lambda t: (t["suite"], t["name"]))}
+json.dump(result, open(f"{out}/gpu_test.json", "w"), indent=1)
+print(f"{len(tests)} tests, {failed} failed")
+END
     sanitize)  # every test under memcheck and synccheck, with a fiftieth of its repeats; under racecheck every kind of kernel, alone and in a chain
       local commands=() tool shard filter
       for tool in memcheck synccheck; do
         for shard in 0 1 2 3 4; do commands+=("SHARD=$shard sanitize $tool attention '$TEST' '*'"); done
       done
       for filter in 'CudaDecode.SoftCap*:CudaDecode.FewRows*' 'CudaSelect.ManyRows:CudaSelect.Published*' 'CudaSelect.Ties*' \
-        'CudaAppend.TheC*:CApi.What*:WorkedCuda.*' 'Selectors/CudaChain.OneGraph*' 'Selectors/CudaChain.IsBitwise*'; do
+        'CudaAppend.TheC*:CApi.What*:WorkedCuda.*' 'Selectors/CudaChain.OneLaunch*'; do
         commands+=("sanitize racecheck attention_${#commands[@]} '$TEST' '$filter'")
       done
       LECTERN_CUDA_SHARE=50 LIMIT=460 together "${commands[@]}" ;;

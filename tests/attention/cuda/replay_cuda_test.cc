@@ -57,25 +57,30 @@ struct Chain {
     return {.q = gate ? step.gate_q : step.q, .type = a.type, .descriptors = gate ? step.gate_keys : step.min_max, .gate = &a.device_gate, .k = step.k,
             .page_table = step.page_table, .page_table_stride = a.stride, .lengths = t.lengths.get(), .batch = kBatch};
   }
-  void Prompt() {
+  void Prompt(bool apart = false) {
     Token t = Empty();
     for (int32_t i = 1 - kStarts[2]; i <= 0; ++i) {
       Draw(i, &t);
-      Step(t, nullptr);
+      Step(t, nullptr, apart);
     }
     ASSERT_CUDA(cudaDeviceSynchronize());
   }
-  void Step(const Token& t, cudaStream_t stream) {
+  // `apart`: no launch begins before the one before it has ended.
+  void Step(const Token& t, cudaStream_t stream, bool apart = false) {
+    const auto rest = [&] { ASSERT_EQ(apart ? cudaStreamSynchronize(stream) : cudaSuccess, cudaSuccess); };
     AppendBatch append = a.Step(true, kBatch);
     append.qkv = t.qkv.get(), append.lengths = t.lengths.get();
     absl::Status status = Append(a.plan, append, a.Config(true), Run(stream));
     ASSERT_TRUE(status.ok()) << status;
+    ASSERT_NO_FATAL_FAILURE(rest());
     status = Select(a.plan, s, SelectStep(t), Blocks(t), Run(stream));
     ASSERT_TRUE(status.ok()) << status;
+    ASSERT_NO_FATAL_FAILURE(rest());
     const DecodeBatch step{.q = append.q, .out = t.out.get(), .lse = t.lse.get(), .type = a.type, .k = append.k, .v = append.v,
                            .page_table = append.page_table, .page_table_stride = a.stride, .lengths = t.lengths.get(), .batch = kBatch};
     status = SparseDecode(a.plan, step, Blocks(t), Run(stream));
     ASSERT_TRUE(status.ok()) << status;
+    ASSERT_NO_FATAL_FAILURE(rest());
   }
   // The step just made, against fp64: its list from its descriptors (a near-tie may differ), its output from its list.
   void ExpectNearTruth(const Token& t) {
@@ -142,6 +147,7 @@ struct ChainKind {
   const char* name;
   Selector selector;
   DType type = DType::kBF16;
+  friend void PrintTo(const ChainKind& kind, std::ostream* os) { *os << kind.name; }
 };
 const ChainKind kChains[] = {
     {"Gate", {.kind = SelectorKind::kGate, .block_tokens = 16, .budget_tokens = 128}},
@@ -153,6 +159,23 @@ const ChainKind kChains[] = {
 
 class CudaChain : public ::testing::TestWithParam<ChainKind> {};
 INSTANTIATE_TEST_SUITE_P(Selectors, CudaChain, ::testing::ValuesIn(kChains), [](const auto& info) { return std::string(info.param.name); });
+
+// Launches that may begin before their predecessors end leave the bits of launches that wait.
+TEST_P(CudaChain, OneLaunchAtATimeIsTheSame) {
+  Chain overlapped(GetParam().selector, GetParam().type), apart(GetParam().selector, GetParam().type);
+  ASSERT_NO_FATAL_FAILURE(apart.Prompt(/*apart=*/true));
+  Token other = apart.Empty();
+  apart.Draw(1, &other);
+  apart.Step(other, nullptr, /*apart=*/true);
+  ASSERT_NO_FATAL_FAILURE(apart.ExpectNearTruth(other));
+  ASSERT_NO_FATAL_FAILURE(overlapped.Prompt());
+  Token one = overlapped.Empty();
+  overlapped.Draw(1, &one);
+  overlapped.Step(one, nullptr);
+  ASSERT_CUDA(cudaDeviceSynchronize());
+  ASSERT_NO_FATAL_FAILURE(ExpectSameStep(one, other));
+  ASSERT_NO_FATAL_FAILURE(ExpectSameCache(overlapped.a, apart.a));
+}
 
 // A thousand tokens of three sequences: append, select and attend in one graph, captured once.
 TEST_P(CudaChain, OneGraphServesAThousandTokens) {
