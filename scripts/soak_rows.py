@@ -1,10 +1,8 @@
 #!/usr/bin/env python3
-"""Steps of scripts/soak.sh, the rows they leave, and the tables made of rows.
+"""Steps of scripts/soak.sh, and the rows they leave. bench/report_tables.py makes the tables of docs/durability.md of them.
 
   soak_rows.py list
   soak_rows.py run ROWS [STEP...]      over the release build; without steps those that have no good row of this commit
-  soak_rows.py write PAGE ROWS         puts the tables between the marks of a Markdown page
-  soak_rows.py check PAGE ROWS         exit code 1 where the page's tables are not those of the rows
 
 A row: {"step", "date", "commit", "cpu", "cores", "command", "environment", "figures", "exit", "seconds"}. Figures are what the step's
 program printed, or a gtest recorded, as numbers. Of mutations: {"kind": [made, read, refused]}."""
@@ -200,35 +198,29 @@ def counted_mutations(row):
 
 
 def table(rows):
-    lines = ["| what | seen | steps, commit |", "| --- | --- | --- |"]
+    lines = ["| what | seen | steps, commit, processor |", "| --- | --- | --- |"]
     for pattern, what, sentence in LINES:
         mine = [row for row in rows if re.fullmatch(pattern, row["step"])]
         good = [row for row in mine if row["exit"] == 0]
         where = collections.defaultdict(list)
         for row in good:
-            where[row["commit"]].append(row["step"])
+            where[f"{row['commit']}, {row['cores']} cores of {row['cpu']}"].append(row["step"])
         if good:
             figures = counted_mutations(good[-1]) if good[-1]["step"] == "mutations" else total(good)
             seen = sentence.format(**{name: spelled(value) for name, value in figures.items()})
-            lines.append(f"| {what} | {seen} | {'; '.join(', '.join(f'`{step}`' for step in steps) + ' ' + at for at, steps in where.items())} |")
+            lines.append(f"| {what} | {seen} | {'; '.join(', '.join(f'`{step}`' for step in sorted(steps)) + ' ' + at for at, steps in where.items())} |")
         lines += [f"| {what} | FAILED, exit code {row['exit']} | `{row['step']}` {row['commit']} |" for row in mine if row["exit"] not in (0, 77)]
     return lines
 
 
 def mutation_table(rows):
-    last = [row for row in rows if row["step"] == "mutations" and row["exit"] == 0]
-    if not last:
-        return ["No row."]
-    width = max(map(len, last[-1]["figures"]))
-    return [f"| {'kind':{width}} | mutations |   read | refused |", f"| {'-' * width} | --------: | -----: | ------: |",
-            *(f"| {kind:{width}} | {made:9,} | {read:6,} | {refused:7,} |" for kind, (made, read, refused) in last[-1]["figures"].items())]
-
-
-def with_tables(page, rows):
-    for name, make in (("soak", table), ("mutations", mutation_table)):
-        marks = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- {name} end -->)", re.DOTALL)
-        page = marks.sub(lambda match, make=make: match[1] + "\n".join(make(rows)) + "\n" + match[2], page)
-    return page
+    """Of the last run, good or not."""
+    last = [row for row in rows if row["step"] == "mutations"][-1]
+    width = max(map(len, last["figures"]))
+    total_made = sum(counts[0] for counts in last["figures"].values())
+    return [f"{spelled(total_made)} mutations of {len(last['figures'])} kinds at {last['commit']}, exit code {last['exit']}:", "",
+            f"| {'kind':{width}} | mutations |   read | refused |", f"| {'-' * width} | --------: | -----: | ------: |",
+            *(f"| {kind:{width}} | {made:9,} | {read:6,} | {refused:7,} |" for kind, (made, read, refused) in last["figures"].items())]
 
 
 def main():
@@ -239,15 +231,6 @@ def main():
             print(f"{step:24} {' '.join([f'{k}={v}' for k, v in environment.items()] + command)}")
     elif verb == "run" and args:
         run_all(args[0], args[1:])
-    elif verb in ("write", "check") and len(args) == 2:
-        with open(args[0], encoding="utf-8") as file:
-            page = file.read()
-        made = with_tables(page, rows_of(args[1]))
-        if verb == "write":
-            with open(args[0], "w", encoding="utf-8") as file:
-                file.write(made)
-        elif made != page:
-            sys.exit(f"the tables of {args[0]} are not those of {args[1]}: scripts/soak_rows.py write {args[0]} {args[1]}")
     else:
         sys.exit(__doc__)
 

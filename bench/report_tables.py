@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""The tables of bench/REPORT.md and docs/durability.md that are made of rows (bench/results), between marks of their pages.
+
+  report_tables.py             writes them
+  report_tables.py --check     exit code 1, naming the page, where a page's tables are not those of the rows
+
+A mark is `<!-- rows: NAME -->`, the end `<!-- rows end -->`. The sparse tables of the GPU are bench/gpu/report.py's."""
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT + "/scripts")
+import soak_rows  # noqa: E402
+
+
+def rows(name):
+    return soak_rows.rows_of(f"{ROOT}/bench/results/{name}.jsonl")
+
+
+def lines(head, body):
+    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {' | '.join(row)} |" for row in body)]
+
+
+SETS = {"scifact": "SciFact", "nfcorpus": "NFCorpus", "cranfield": "Cranfield", "nq": "NQ passages", "msmarco-dl": "MS MARCO DL19 pool"}
+
+
+def bm25_quality():
+    ours, peers = {}, {}
+    for row in rows("bm25_quality"):
+        if "chunk_tokens" in row:
+            ours[{"msmarco": "msmarco-dl"}.get(row["set"], row["set"]), row["chunk_tokens"]] = row["mean"]
+        elif "peer" in row:
+            peers[row["set"], row["peer"]] = row["ndcg_cut_10"]
+    return lines(["set", "lectern", "R@100", "default chunks", "tantivy", "bm25s with stemming"],
+                 [[name, f"{ours[key, 0]['nDCG@10']:.4f}", f"{ours[key, 0]['R@100']:.4f}", f"{ours[key, 256]['nDCG@10']:.4f}",
+                   f"{peers[key, 'tantivy']:.4f}", f"{peers[key, 'bm25s-stem']:.4f}"] for key, name in SETS.items()])
+
+
+def bm25_speed():
+    found = {(row["set"], row.get("peer", "lectern")): row for row in rows("bm25_speed") if "set" in row}
+
+    def cells(key, depth):
+        theirs, ours = (found[key, engine][depth]["median"] for engine in ("tantivy", "lectern"))
+        return [f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f}x"]
+    return lines(["set", "top 10: tantivy", "lectern", "", "top 1000: tantivy", "lectern", ""],
+                 [[name, *cells(key, "qps_top10"), *cells(key, "qps_top1000")] for key, name in SETS.items()])
+
+
+def encoder():
+    body = []
+    for threads in (2, 1):
+        ours = [row for row in rows("encoder_speed") if row["threads"] == threads and "onnx" not in row]
+        theirs = [row for row in rows("encoder_speed") if row["threads"] == threads and "onnx" in row]
+        queries = "; ".join(f"{a['one_query_ms']['median']:.1f}, {b['one_query_ms']['median']:.1f}" for a, b in zip(ours, theirs))
+        body.append([str(threads), ", ".join(f"{row['texts_per_s']:.1f}" for row in ours),
+                     ", ".join(f"{row['texts_per_s']['median']:.1f}" for row in theirs), queries])
+    return lines(["threads", "lectern float32", "ONNX Runtime float32", "one query, median ms: lectern, ONNX Runtime"], body)
+
+
+def hnsw():
+    found = {}
+    for row in rows("hnsw"):
+        engine = row.get("lib", "lectern").split()[0]
+        found.setdefault((row.get("m"), row.get("ef")), {}).setdefault(engine, []).append(row)
+
+    def cell(of):
+        if not of:
+            return ""
+        recall = of[0]["recall_at_10"]
+        rates = [f"{row['qps']['median']:,.0f}" for row in of]
+        joined = ", ".join(rates[:-1]) + (" and " if len(rates) > 1 else "") + rates[-1]
+        return f"{'1' if recall == 1 else f'{recall:.3f}'}, {joined}"
+    order = sorted(found, key=lambda key: (key[0] is None, key))
+    return lines(["M, ef", "lectern", "FAISS 1.15.1", "hnswlib 0.8.0"],
+                 [["every vector" if m is None else f"{m}, {ef}", *(cell(found[m, ef].get(engine)) for engine in ("lectern", "faiss", "hnswlib"))]
+                  for m, ef in order])
+
+
+def reader_lines():
+    """model -> engine -> what -> row, of the first run of each model in reader_zen3.jsonl."""
+    found, model = {}, {}
+    for row in rows("reader_zen3"):
+        engine, line = row["engine"], row["line"]
+        if "model" in line:
+            model[engine] = line["model"]
+        elif engine in ("lectern", "llama.cpp flash off"):
+            found.setdefault(model[engine], {}).setdefault(engine, {}).setdefault(line["what"], line)
+    return found
+
+
+def reader_zen3():
+    of = reader_lines()["qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"]
+    ours, theirs = of["lectern"], of["llama.cpp flash off"]
+    body = []
+    for what, name in (("pp512", "prompt, 512 tokens"), ("pp2048", "prompt, 2,048 tokens"), ("tg64@0", "generation at 0"), ("tg64@4096", "generation at 4,096")):
+        mine, other = ours[what]["tokens_per_s"]["median"], theirs.get(what)
+        body.append([name, f"{other['tokens_per_s']['median']:.1f}" if other else "not taken in this run", f"{mine:.1f}",
+                     f"{mine / other['tokens_per_s']['median']:.2f}" if other else ""])
+    body.append(["peak memory, 4,168 tokens of context", f"{theirs['memory']['max_rss_MiB']:.0f} MiB", f"{ours['memory']['max_rss_MiB']:.0f} MiB", ""])
+    return lines(["", "llama.cpp", "lectern", "ratio"], body)
+
+
+def reader_others():
+    body = []
+    for model, name in (("smollm2-135m-instruct-q4_1.gguf", "SmolLM2-135M Q4_1"), ("gemma3-270m-q4_k_m.gguf", "Gemma 3 270M Q4_K_M")):
+        ours, theirs = reader_lines()[model]["lectern"], reader_lines()[model]["llama.cpp flash off"]
+        cells = []
+        for what in ("pp512", "tg64@0", "tg64@4096"):
+            mine, other = ours[what]["tokens_per_s"]["median"], theirs[what]["tokens_per_s"]["median"]
+            cells.append(f"{other:.1f}, {mine:.1f}, {mine / other:.2f}")
+        body.append([name, *cells, f"{theirs['memory']['max_rss_MiB']:.0f}, {ours['memory']['max_rss_MiB']:.0f}"])
+    return lines(["", "prompt, 512 tokens", "generation at 0", "at 4,096", "peak MiB"], body)
+
+
+def reader_sapphire_rapids():
+    found = {(row["what"], row["engine"].split()[0]): row for row in rows("sapphire_rapids") if row["what"] in ("pp512", "tg32@0", "tg32@4096", "memory")}
+    body = []
+    for what, name in (("pp512", "prompt, 512 tokens"), ("tg32@0", "generation at 0"), ("tg32@4096", "generation at 4,096")):
+        mine, other = found[what, "lectern"]["tokens_per_s_median"], found[what, "llama-cpp-python"]["tokens_per_s_median"]
+        body.append([name, f"{other:.1f}", f"{mine:.1f}", f"{mine / other:.2f}"])
+    body.append(["peak memory, 4,136 tokens of context", *(f"{found['memory', engine]['max_rss_MiB']:.0f} MiB" for engine in ("llama-cpp-python", "lectern")), ""])
+    return lines(["", "llama.cpp", "lectern", "ratio"], body)
+
+
+PAGES = {
+    "bench/REPORT.md": {make.__name__: make for make in (bm25_quality, bm25_speed, encoder, hnsw, reader_zen3, reader_others, reader_sapphire_rapids)},
+    "docs/durability.md": {"soak": lambda: soak_rows.table(rows("soak")), "mutations": lambda: soak_rows.mutation_table(rows("soak"))},
+}
+
+
+def main():
+    check, wrong = sys.argv[1:] == ["--check"], []
+    for path, tables in PAGES.items():
+        with open(f"{ROOT}/{path}", encoding="utf-8") as file:
+            page = made = file.read()
+        for name, make in tables.items():
+            made, found = re.subn(rf"(<!-- rows: {name} -->\n).*?(<!-- rows end -->)", lambda mark, make=make: mark[1] + "\n".join(make()) + "\n" + mark[2],
+                                  made, flags=re.DOTALL)
+            if found != 1:
+                wrong.append(f"{path}: {found} places are marked for {name}")
+        if check and made != page:
+            wrong.append(f"{path}: its tables are not those of the rows; bench/report_tables.py writes them")
+        elif made != page:
+            with open(f"{ROOT}/{path}", "w", encoding="utf-8") as file:
+                file.write(made)
+    sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
