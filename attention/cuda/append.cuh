@@ -9,7 +9,9 @@
 // Lanes     lane l holds the columns l * kE .. and D / 2 + l * kE ..: a rotated pair lies in one lane.
 #pragma once
 
-#include "attention/cuda/select.cuh"
+#include "attention/cuda/ptx.cuh"
+#include "attention/cuda/rotation.cuh"
+#include "attention/cuda/select_params.h"
 
 namespace lectern::attention {
 

@@ -59,13 +59,6 @@ const char* WhyNoStep(const DecodeProblem& problem, long long batch, long long p
 void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* params);
 int LaunchDecode(const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream);
 
-// CTAs and warps of a selector's row: many where rows are few and long, two CTAs where the rows themselves fill the device.
-// Where each query head chooses (kQuestHeads), a CTA a head: eight.
-struct SelectForm {
-  int ctas, warps;
-};
-inline constexpr SelectForm kShortRows{4, 8}, kLongRows{8, 16}, kManyRows{2, 16};
-
 const char* WhyNoSelect(const DecodeProblem& problem, ScoreKind kind, long long block_tokens);
 const char* WhyNoBlocks(long long block_tokens);  // sizes of blocks that selectors and descriptors know
 int LaunchSelect(const DecodeProblem& problem, const SelectParams& params, ScoreKind kind, bool programmatic, void* stream);

@@ -11,8 +11,8 @@
 //           words of them a step, and the same of a query head.
 #pragma once
 
+#include "attention/cuda/choose.cuh"
 #include "attention/cuda/online_softmax.cuh"
-#include "attention/cuda/select.cuh"
 
 namespace lectern::attention {
 
@@ -22,7 +22,8 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
   extern __shared__ __align__(16) char shared[];
   int* hist = reinterpret_cast<int*>(shared);
   int* scratch = hist + kDigits;
-  float2* of_warp = reinterpret_cast<float2*>(scratch + kSelectScratch);  // [warp, head]: peak, sum
+  uint2* ends = reinterpret_cast<uint2*>(scratch + kSelectScratch);  // [cta, warp]
+  float2* of_warp = reinterpret_cast<float2*>(ends + kOracleCtas * kOracleWarps);  // [warp, head]: peak, sum
   float2* of_cta = of_warp + kOracleWarps * kOracleHeads;                 // [cta, head]
   float* lse = reinterpret_cast<float*>(of_cta + kOracleCtas * kOracleHeads);
   float* best = lse + kOracleHeads;  // [head, block of this CTA]
@@ -33,14 +34,13 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = static_cast<int>(ptx::ClusterRank());
   const int row = blockIdx.x / kOracleCtas, b = ptx::Divide(row, p.heads_magic), head = row - b * p.kv_heads;
   ptx::LaunchDependents();
-  for (int i = threadIdx.x; i < kDigits; i += kThreads) hist[i] = 0;
+  Chooser<kOracleWarps>::Clear(hist, scratch);
   for (int i = threadIdx.x; i < p.group * own; i += kThreads) best[i] = ptx::kNegInf;
-  if (threadIdx.x == 0) scratch[20] = 0, scratch[60] = -1, scratch[61] = 0;
   __syncthreads();
-  ptx::ClusterArrive();  // who writes into a neighbour waits for it to have begun
+  ptx::ClusterArriveRelaxed();  // who writes into a neighbour waits for it to have begun
   ptx::WaitForPredecessors();
   const int length = p.lengths[b], num_blocks = (length + p.block_tokens - 1) / p.block_tokens;
-  Chooser<kOracleWarps> chooser{p, keys, hist, scratch, num_blocks, num_blocks};
+  Chooser<kOracleWarps> chooser{p, keys, ends, kOracleCtas * kOracleWarps, hist, scratch, num_blocks, num_blocks};
   if (length <= p.dense_below || num_blocks > p.max_blocks || (p.mode != 2 && num_blocks <= chooser.Keep())) {
     if (rank == 0 && threadIdx.x == 0) p.counts[row] = -1;
     ptx::ClusterWait();
@@ -138,7 +138,8 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
   }
   __syncthreads();
 
-  const ptx::u32 target = ptx::MapToRank(ptx::SharedAddress(keys), 0), extremes = ptx::MapToRank(ptx::SharedAddress(scratch + 60), 0);
+  const ptx::u32 target = ptx::MapToRank(ptx::SharedAddress(keys), 0);
+  unsigned lowest = ~0u, highest = 0u;
   for (int base = 0; base < own; base += kThreads) {
     const int at = base + threadIdx.x, local = at / item_blocks;
     const int block = (local / kOracleWarps * kOracleCtas * kOracleWarps + rank * kOracleWarps + local % kOracleWarps) * item_blocks + at % item_blocks;
@@ -147,20 +148,22 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
     for (int h = 0; mine && h < p.group; ++h) score = fmaxf(score, best[h * own + at] - lse[h]);
     // In natural logarithms, so that small probabilities stay apart; as probabilities where a threshold is held against their softmax.
     const unsigned key = OrderedKey(p.mode == 2 ? ptx::Exp2(score) : score * 0.69314718055994531f);
-    if (mine) ptx::StoreCluster(target + block * 4, key);
-    const unsigned lowest = __reduce_min_sync(~0u, mine ? key : ~0u), highest = __reduce_max_sync(~0u, mine ? key : 0u);
-    if (lane == 0) {
-      ptx::MinCluster(extremes, lowest);
-      ptx::MaxCluster(extremes + 4, highest);
-    }
+    if (!mine) continue;
+    ptx::StoreCluster(target + block * 4, key);
+    lowest = min(lowest, key);
+    highest = max(highest, key);
+  }
+  lowest = __reduce_min_sync(~0u, lowest);
+  highest = __reduce_max_sync(~0u, highest);
+  if (lane == 0) {
+    const ptx::u32 to = ptx::MapToRank(ptx::SharedAddress(ends + rank * kOracleWarps + warp), 0);
+    ptx::StoreCluster(to, lowest);
+    ptx::StoreCluster(to + 4, highest);
   }
   ptx::ClusterArrive();
   ptx::ClusterWait();
   if (rank != 0) return;
-  unsigned floor;
-  int ties, last;
-  chooser.Threshold(&floor, &ties, &last);
-  chooser.List(typename Chooser<kOracleWarps>::ByKey{chooser, floor, ties, last}, ties, p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
+  chooser.List(p.ids + static_cast<ptx::i64>(row) * p.capacity, p.counts + row);
 }
 
 }  // namespace lectern::attention

@@ -8,12 +8,8 @@ enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest, kQuestHeads, kOr
 constexpr int kDigits = 2048;       // bins of the choice
 constexpr int kSelectScratch = 64;  // words beside them
 
-// Floats of the gate's projection that meet in a CTA.
-constexpr int SelectPieces(ScoreKind kind, int d, int ctas, int warps) {
-  return kind == ScoreKind::kGateProject ? (ctas + warps) * d : 0;
-}
 constexpr long long SelectSharedBytes(ScoreKind kind, int d, int ctas, int warps, long long max_blocks) {
-  return (kDigits + kSelectScratch + d + SelectPieces(kind, d, ctas, warps) + max_blocks +
+  return (kDigits + kSelectScratch + 2 * ctas * warps + d + max_blocks + (kind == ScoreKind::kGateProject ? (ctas + warps + 1) * d : 0) +
           (kind == ScoreKind::kQuestHeads ? (max_blocks + 31) / 32 : 0)) * 4;
 }
 
@@ -25,7 +21,7 @@ constexpr long long OracleBlocksACta(long long max_blocks, long long block_token
   return (items + kOracleCtas * kOracleWarps - 1) / (kOracleCtas * kOracleWarps) * kOracleWarps * item;
 }
 constexpr long long OracleSharedBytes(long long max_blocks, long long block_tokens, int group) {
-  return (kDigits + kSelectScratch + (kOracleCtas + kOracleWarps) * kOracleHeads * 2 + kOracleHeads + group * OracleBlocksACta(max_blocks, block_tokens) +
+  return (kDigits + kSelectScratch + 2 * kOracleCtas * kOracleWarps + (kOracleCtas + kOracleWarps) * kOracleHeads * 2 + kOracleHeads + group * OracleBlocksACta(max_blocks, block_tokens) +
           max_blocks) * 4;
 }
 
@@ -48,7 +44,7 @@ struct SelectParams {
   int count_forced, zero_placeholder;
   float threshold;
   int max_blocks;            // keys that fit the shared memory
-  unsigned heads_magic, page_magic;  // ptx::Divide by kv_heads; page of a block = block * block_units / page_magic's number
+  unsigned heads_magic, block_magic, page_magic;  // ptx::Divide by kv_heads and by block_tokens; page of a block = block * block_units / page_magic's number
   int block_units, in_page_mask;     // the smaller of block and page in the terms of the other; blocks of a page less one
   int oracle_blocks;         // of a CTA
   float cap_in, cap_out;     // oracle: as DecodeParams
