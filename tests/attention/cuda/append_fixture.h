@@ -24,7 +24,7 @@ struct Appending {
   std::vector<uint16_t> bias, weights, query_weights, q, gate_q, qkv;
   std::vector<std::vector<uint16_t>> memory;  // k, v, pairs, gate keys
   std::vector<float> q_norm, k_norm, gate_norm, frequencies, pool, committed;
-  std::vector<int32_t> table, lengths, copy_from, commit;
+  std::vector<int32_t> table, uploaded_table, lengths, copy_from, commit;
   DeviceArray<uint16_t> dbias, dweights, dquery_weights, dq, dgate_q, dqkv, dmemory[4];
   DeviceArray<float> dq_norm, dk_norm, dgate_norm, dfrequencies, dpool, dcommitted;
   DeviceArray<int32_t> dtable, dlengths, dcopy_from, dcommit;
@@ -76,6 +76,7 @@ struct Appending {
   void UploadState() {
     for (int i = 0; i < 4; ++i) dmemory[i].Upload(memory[i]);
     dpool.Upload(pool), dcommitted.Upload(committed), dtable.Upload(table);
+    uploaded_table = table;
   }
   KvView Rows(uint16_t* base) const {
     return {reinterpret_cast<std::byte*>(base), type, kKvHeads, d, kKvHeads * 64 * d, 64 * d, d, BlockLayout::kRows};
@@ -109,7 +110,11 @@ struct Appending {
     qkv.resize(batch * heads * d);
     for (uint16_t& e : qkv) e = Narrow(type, rng.Normal());
   }
-  void UploadStep() { dqkv.Upload(qkv), dlengths.Upload(lengths), dtable.Upload(table), dcopy_from.Upload(copy_from); }
+  void UploadStep() {
+    dqkv.Upload(qkv), dlengths.Upload(lengths);
+    if (table != uploaded_table) dtable.Upload(table), uploaded_table = table;
+    if (!copy_from.empty()) dcopy_from.Upload(copy_from);
+  }
   void OnDevice(int64_t sequences, cudaStream_t stream = nullptr) {
     const absl::Status status = attention::Append(plan, Step(true, sequences), Config(true), {.stream = stream});
     ASSERT_TRUE(status.ok()) << status;

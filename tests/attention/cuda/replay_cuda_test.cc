@@ -20,7 +20,7 @@ struct Token {
 // Append, select and attend over one cache of three sequences.
 struct Chain {
   static constexpr int64_t kBatch = 3;
-  static constexpr int32_t kStarts[] = {0, 37, 200};
+  static constexpr int32_t kStarts[] = {200, 37, 0};
   Appending a;
   Selector s;
   int64_t rows, capacity;
@@ -41,14 +41,24 @@ struct Chain {
     t.ids.Resize(rows * capacity), t.counts.Resize(rows), t.lse.Resize(kBatch * a.problem.q_heads);
     return t;
   }
-  // Token t of every sequence, 1 being the first one after its prompt; up to 0: of the prompt.
+  // Token t of every sequence, 1 being the first one after its prompt.
   void Draw(int32_t t, Token* to) {
     Rng rng(1000 + t);
     a.Draw(rng);
     a.lengths.clear();
-    for (const int32_t start : kStarts) a.lengths.push_back(std::max(0, start + t));
+    for (const int32_t start : kStarts) a.lengths.push_back(start + t);
     to->qkv.Upload(a.qkv), to->lengths.Upload(a.lengths);
     to->out.Fill(0xff), to->lse.Fill(0xff), to->ids.Fill(0x7f), to->counts.Fill(0x7f);
+  }
+  // The prompts, on the host: tools take a tenth of a second for a launch.
+  void Prompt() {
+    for (int32_t t = 1; t <= kStarts[0]; ++t) {
+      Rng rng(t);
+      a.Draw(rng);
+      a.lengths = {t, t, 0};
+      ReferenceAppend(a.problem, a.Step(false, t <= kStarts[1] ? 2 : 1), a.Config(false));
+    }
+    a.UploadState();
   }
   BlockIds Blocks(const Token& t) const { return {t.ids.get(), t.counts.get(), capacity, s.block_tokens}; }
   SelectBatch SelectStep(const Token& t) {
@@ -56,14 +66,6 @@ struct Chain {
     const bool gate = s.kind == SelectorKind::kGate;
     return {.q = gate ? step.gate_q : step.q, .type = a.type, .descriptors = gate ? step.gate_keys : step.min_max, .gate = &a.device_gate, .k = step.k,
             .page_table = step.page_table, .page_table_stride = a.stride, .lengths = t.lengths.get(), .batch = kBatch};
-  }
-  void Prompt(bool apart = false) {
-    Token t = Empty();
-    for (int32_t i = 1 - kStarts[2]; i <= 0; ++i) {
-      Draw(i, &t);
-      Step(t, nullptr, apart);
-    }
-    ASSERT_CUDA(cudaDeviceSynchronize());
   }
   // `apart`: no launch begins before the one before it has ended.
   void Step(const Token& t, cudaStream_t stream, bool apart = false) {
@@ -163,25 +165,23 @@ INSTANTIATE_TEST_SUITE_P(Selectors, CudaChain, ::testing::ValuesIn(kChains), [](
 // Launches that may begin before their predecessors end leave the bits of launches that wait.
 TEST_P(CudaChain, OneLaunchAtATimeIsTheSame) {
   Chain overlapped(GetParam().selector, GetParam().type), apart(GetParam().selector, GetParam().type);
-  ASSERT_NO_FATAL_FAILURE(apart.Prompt(/*apart=*/true));
-  Token other = apart.Empty();
-  apart.Draw(1, &other);
-  apart.Step(other, nullptr, /*apart=*/true);
-  ASSERT_NO_FATAL_FAILURE(apart.ExpectNearTruth(other));
-  ASSERT_NO_FATAL_FAILURE(overlapped.Prompt());
-  Token one = overlapped.Empty();
-  overlapped.Draw(1, &one);
-  overlapped.Step(one, nullptr);
-  ASSERT_CUDA(cudaDeviceSynchronize());
-  ASSERT_NO_FATAL_FAILURE(ExpectSameStep(one, other));
-  ASSERT_NO_FATAL_FAILURE(ExpectSameCache(overlapped.a, apart.a));
+  overlapped.Prompt(), apart.Prompt();
+  Token one = overlapped.Empty(), other = apart.Empty();
+  for (int32_t t = 1; t <= 3; ++t) {
+    overlapped.Draw(t, &one), apart.Draw(t, &other);
+    ASSERT_NO_FATAL_FAILURE(overlapped.Step(one, nullptr));
+    ASSERT_CUDA(cudaDeviceSynchronize());
+    ASSERT_NO_FATAL_FAILURE(apart.Step(other, nullptr, /*apart=*/true));
+    ASSERT_NO_FATAL_FAILURE(apart.ExpectNearTruth(other));
+    ASSERT_NO_FATAL_FAILURE(ExpectSameStep(one, other));
+    ASSERT_NO_FATAL_FAILURE(ExpectSameCache(overlapped.a, apart.a));
+  }
 }
 
 // A thousand tokens of three sequences: append, select and attend in one graph, captured once.
 TEST_P(CudaChain, OneGraphServesAThousandTokens) {
   Chain direct(GetParam().selector, GetParam().type), replayed(GetParam().selector, GetParam().type);
-  ASSERT_NO_FATAL_FAILURE(direct.Prompt());
-  ASSERT_NO_FATAL_FAILURE(replayed.Prompt());
+  direct.Prompt(), replayed.Prompt();
   ASSERT_NO_FATAL_FAILURE(ExpectSameCache(direct.a, replayed.a));
   Token one = direct.Empty(), other = replayed.Empty();
   Graph graph([&](cudaStream_t stream) { replayed.Step(other, stream); });
@@ -246,9 +246,13 @@ TEST(CudaReplay, OneGraphOfAppendServesAThousandLengths) {
       direct.OnDevice(2);
       ASSERT_CUDA(cudaDeviceSynchronize());
       graph.Replay();
-      ASSERT_NO_FATAL_FAILURE(ExpectSameCache(direct, replayed)) << "replay " << replay;
+      ASSERT_TRUE(SameBits(direct.dq, replayed.dq)) << "replay " << replay;
+      if (replay % 10 == 0) {  // nothing is ever taken back
+        ASSERT_NO_FATAL_FAILURE(ExpectSameCache(direct, replayed)) << "replay " << replay;
+      }
       next(direct, rng), next(replayed, same);
     }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameCache(direct, replayed));
   }
 }
 
@@ -287,7 +291,7 @@ TEST_P(CudaChain, IsBitwiseEqualUnderLoad) {
   cudaStream_t stream;
   ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   Chain calm(GetParam().selector, GetParam().type), loaded(GetParam().selector, GetParam().type);
-  ASSERT_NO_FATAL_FAILURE(calm.Prompt());
+  calm.Prompt();
   const Appending& a = calm.a;
   std::vector<std::vector<uint16_t>> memory;
   for (const auto& m : a.dmemory) memory.push_back(m.Download());
