@@ -144,7 +144,7 @@ def main():
         elif made != page:
             with open(f"{ROOT}/{path}", "w", encoding="utf-8") as file:
                 file.write(made)
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":
