@@ -37,6 +37,51 @@ def bm25_quality():
                    f"{peers[key, 'tantivy']:.4f}", f"{peers[key, 'bm25s-stem']:.4f}"] for key, name in SETS.items()])
 
 
+def versus(row):
+    return f"{row['difference']:+.4f} [{row['low']:.4f}, {row['high']:.4f}]", f"{row['wins']} / {row['losses']} / {row['ties']}"
+
+
+def stop_words():
+    body = []
+    for row in rows("stop_words"):
+        kept, dropped = row["kept"], row["dropped"]
+        body.append([row["set"], f"{kept['nDCG@10']:.4f}", f"{dropped['nDCG@10']:.4f}", *versus(row), f"{kept['R@100']:.4f}, {dropped['R@100']:.4f}",
+                     f"{100 * (dropped['bm25_bytes'] / kept['bm25_bytes'] - 1):+.1f} %"])
+    return lines(["set", "kept", "dropped", "difference, 95 %", "wins / losses / ties", "R@100 kept, dropped", "bm25.bin"], body)
+
+
+def fused(kind, head, setting):
+    alone = {row["set"]: row for row in rows("fusion") if row["row"] == "set"}
+    body = []
+    for row in rows("fusion"):
+        if row["row"] != kind:
+            continue
+        bm25, dense, both = (m["mean"] if "mean" in m else m for m in (alone[row["set"]]["bm25"], alone[row["set"]]["dense"], row))
+        difference, wins = versus(row)
+        body.append([SETS[row["set"]], f"{bm25['nDCG@10']:.4f}", f"{dense['nDCG@10']:.4f}", f"{both['nDCG@10']:.4f}{setting(row)}", difference, f"{row['p']:.4f}", wins,
+                     f"{bm25['R@100']:.4f}, {dense['R@100']:.4f}, {both['R@100']:.4f}"])
+    return lines(["set", "BM25", "MiniLM", head, "against the better, 95 %", "p", "wins / losses / ties", "R@100: BM25, MiniLM, fused"], body)
+
+
+def fusion():
+    return fused("default", "fused", lambda row: "")
+
+
+def fusion_held_out():
+    return fused("held_out", "fused as the other three choose", lambda row: f" ({row['method']}, vectors {row['dense_share']:.2f})")
+
+
+def fusion_methods():
+    grid = [row for row in rows("fusion") if row["row"] == "grid"]
+    better = {row["set"]: max(row["bm25"]["nDCG@10"], row["dense"]["nDCG@10"]) for row in rows("fusion") if row["row"] == "set"}
+    body = []
+    for method in dict.fromkeys(row["method"] for row in grid):
+        gains = {row["dense_share"]: [row[name] - better[name] for name in better] for row in grid if row["method"] == method}
+        share = max(gains, key=lambda w: sum(gains[w]))
+        body.append([method, f"{share:.2f}", f"{sum(gains[share]) / len(better):+.4f}", f"{min(gains[share]):+.4f}"])
+    return lines(["method", "best share of the vectors", "mean gain", "least"], body)
+
+
 def bm25_speed():
     found = {(row["set"], row.get("peer", "lectern")): row for row in rows("bm25_speed") if "set" in row}
 
@@ -124,7 +169,7 @@ def reader_sapphire_rapids():
 
 
 PAGES = {
-    "bench/REPORT.md": {make.__name__: make for make in (bm25_quality, bm25_speed, encoder, hnsw, reader_zen3, reader_others, reader_sapphire_rapids)},
+    "bench/REPORT.md": {make.__name__: make for make in (bm25_quality, stop_words, fusion, fusion_held_out, fusion_methods, bm25_speed, encoder, hnsw, reader_zen3, reader_others, reader_sapphire_rapids)},
     "docs/durability.md": {"soak": lambda: soak_rows.table(rows("soak")), "mutations": lambda: soak_rows.mutation_table(rows("soak"))},
 }
 
