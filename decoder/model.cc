@@ -127,22 +127,27 @@ absl::Status Model::Forward(std::span<const int32_t> tokens, KvCache& cache, con
   observe(-1, x_);
   Angles(*rope_, cache.size(), n, angles_);
   if (config_.window > 0) Angles(*local_rope_, cache.size(), n, local_angles_);
+  int64_t rows = n;   // the last of the chunk that a layer's boxes run for
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const LayerWeights& w = weights_.layers[layer];
     RETURN_IF_ERROR(CheckCancel(options.cancel));
-    ProjectQkv(w, n);
-    NormAndRotate(w, config_.local_layer[layer], n);
-    RETURN_IF_ERROR(Attention(layer, n, cache, options));
-    w.out.Apply(heads_.data(), n, h_.data(), pool_, scratch_);
-    AddResidual(w.post_attn_norm, n);
+    // Behind the last layer's keys and values only the rows that give logits are of use.
+    if (layer + 1 == config_.num_layers && options.observe == nullptr && options.key_mass.empty()) rows = options.logit_rows;
+    ProjectQkv(w, n, rows);
+    NormAndRotate(w, config_.local_layer[layer], n, rows);
+    RETURN_IF_ERROR(Attention(layer, n, rows, cache, options));
+    if (rows == 0) break;
+    if (rows < n) std::copy(x_.begin() + (n - rows) * config_.model_dim, x_.begin() + n * config_.model_dim, x_.begin());
+    w.out.Apply(heads_.data(), rows, h_.data(), pool_, scratch_);
+    AddResidual(w.post_attn_norm, rows);
     RETURN_IF_ERROR(CheckCancel(options.cancel));
-    FeedForward(w, n);
-    AddResidual(w.post_ff_norm, n);
+    FeedForward(w, rows);
+    AddResidual(w.post_ff_norm, rows);
     observe(layer, x_);
   }
   cache.Commit(tokens);
   logit_rows_ = options.logit_rows;
-  if (options.logit_rows > 0 || options.observe != nullptr) Output(n, options.logit_rows);
+  if (options.logit_rows > 0 || options.observe != nullptr) Output(rows, options.logit_rows);
   observe(config_.num_layers, h_);
   return absl::OkStatus();
 }
@@ -166,43 +171,47 @@ void Model::Angles(const nn::Rope& rope, int64_t start, int64_t tokens, std::vec
   });
 }
 
-// q, k, v = norm(x) W + b.
-void Model::ProjectQkv(const LayerWeights& w, int64_t tokens) {
+// q, k, v = norm(x) W + b; q of the last `rows`.
+void Model::ProjectQkv(const LayerWeights& w, int64_t tokens, int64_t rows) {
   const TransformerConfig& c = config_;
   ForTokens(tokens, [&](int64_t i) {
     nn::RmsNorm(x_.data() + i * c.model_dim, 1, c.model_dim, w.attn_norm.data(), c.norm_epsilon,
                 h_.data() + i * c.model_dim);
   });
-  nn::Linear::ApplyMany(std::array{&w.q, &w.k, &w.v}, h_.data(), tokens, std::array{q_.data(), k_.data(), v_.data()},
-                        pool_, scratch_);
+  if (rows == tokens) {
+    nn::Linear::ApplyMany(std::array{&w.q, &w.k, &w.v}, h_.data(), tokens, std::array{q_.data(), k_.data(), v_.data()},
+                          pool_, scratch_);
+    return;
+  }
+  nn::Linear::ApplyMany(std::array{&w.k, &w.v}, h_.data(), tokens, std::array{k_.data(), v_.data()}, pool_, scratch_);
+  if (rows > 0) w.q.Apply(h_.data() + (tokens - rows) * c.model_dim, rows, q_.data(), pool_, scratch_);
 }
 
 // Biases (Qwen2), norms of each query and key head (Qwen3, Gemma 3), rotary position.
-void Model::NormAndRotate(const LayerWeights& w, bool local, int64_t tokens) {
+void Model::NormAndRotate(const LayerWeights& w, bool local, int64_t tokens, int64_t rows) {
   const TransformerConfig& c = config_;
   const int64_t q_dim = c.q_heads * c.head_dim, kv_dim = c.kv_heads * c.head_dim;
   ForTokens(tokens, [&](int64_t i) {
-    float* q = q_.data() + i * q_dim;   // [q_head, head_dim]
+    const float* cos = (local ? local_angles_ : angles_).data() + i * c.head_dim;
+    const float* sin = cos + c.head_dim / 2;
     float* k = k_.data() + i * kv_dim;  // [kv_head, head_dim]
     float* v = v_.data() + i * kv_dim;
     if (!w.q_bias.empty()) {
-      nn::Add(q, w.q_bias.data(), q_dim, q);
       nn::Add(k, w.k_bias.data(), kv_dim, k);
       nn::Add(v, w.v_bias.data(), kv_dim, v);
     }
-    if (!w.q_norm.empty()) {
-      nn::RmsNorm(q, c.q_heads, c.head_dim, w.q_norm.data(), c.norm_epsilon, q);
-      nn::RmsNorm(k, c.kv_heads, c.head_dim, w.k_norm.data(), c.norm_epsilon, k);
-    }
-    const float* cos = (local ? local_angles_ : angles_).data() + i * c.head_dim;
-    const float* sin = cos + c.head_dim / 2;
-    nn::RotateHeads(q, c.q_heads, c.head_dim, c.head_dim, cos, sin, c.rope_form);
+    if (!w.q_norm.empty()) nn::RmsNorm(k, c.kv_heads, c.head_dim, w.k_norm.data(), c.norm_epsilon, k);
     nn::RotateHeads(k, c.kv_heads, c.head_dim, c.head_dim, cos, sin, c.rope_form);
+    if (i < tokens - rows) return;
+    float* q = q_.data() + (i - (tokens - rows)) * q_dim;   // [q_head, head_dim]
+    if (!w.q_bias.empty()) nn::Add(q, w.q_bias.data(), q_dim, q);
+    if (!w.q_norm.empty()) nn::RmsNorm(q, c.q_heads, c.head_dim, w.q_norm.data(), c.norm_epsilon, q);
+    nn::RotateHeads(q, c.q_heads, c.head_dim, c.head_dim, cos, sin, c.rope_form);
   });
 }
 
-// heads = softmax(q K^T) V over the cache and the new keys, which are stored first.
-absl::Status Model::Attention(int64_t layer, int64_t tokens, KvCache& cache, const ForwardOptions& options) {
+// heads = softmax(q K^T) V of the last `rows` over the cache and the new keys, which are stored first.
+absl::Status Model::Attention(int64_t layer, int64_t tokens, int64_t rows, KvCache& cache, const ForwardOptions& options) {
   const TransformerConfig& c = config_;
   const int64_t start = cache.size();
   const attention::PagedKv kv = cache.Layer(layer, start + tokens);
@@ -211,10 +220,11 @@ absl::Status Model::Attention(int64_t layer, int64_t tokens, KvCache& cache, con
     attention::StoreKeys(kv.k, kv.pages, start + i, k_.data() + i * kv_dim, 1);
     attention::StoreValues(kv.v, kv.pages, start + i, v_.data() + i * kv_dim, 1);
   });
+  if (rows == 0) return absl::OkStatus();
   const attention::AttentionPlan& plan = config_.local_layer[layer] ? local_plan_ : plan_;
-  attention::Queries queries{.q = {q_.data(), {tokens, c.q_heads, c.head_dim}},
-                             .out = {heads_.data(), {tokens, c.q_heads, c.head_dim}}};
-  if (tokens > 1) return attention::Prefill(plan, queries, kv, pool_, workspace_);
+  attention::Queries queries{.q = {q_.data(), {rows, c.q_heads, c.head_dim}},
+                             .out = {heads_.data(), {rows, c.q_heads, c.head_dim}}};
+  if (rows > 1) return attention::Prefill(plan, queries, kv, pool_, workspace_);
   if (!options.key_mass.empty()) queries.lse = {lse_.data(), {1, c.q_heads}};
   RETURN_IF_ERROR(attention::Decode(plan, queries, kv, pool_, workspace_));
   if (options.key_mass.empty()) return absl::OkStatus();

@@ -6,7 +6,7 @@
 //   std::span<const float> logits = model->logits();                     // of the last token
 //
 // Shapes:  x [token, model_dim]; q [token, q_head, head_dim]; logits [row, vocab]. A chunk has 1..kMaxChunk tokens,
-//          logits are given for its last logit_rows tokens, at most kMaxLogitRows.
+//          logits are given for its last logit_rows tokens, at most kMaxLogitRows; the last layer runs for them alone.
 // Threads: one Forward at a time: the model owns its scratch memory.
 // Errors:  kInvalidArgument (chunk, token ids), kResourceExhausted (cache), kCancelled and kDeadlineExceeded (looked at
 //          twice a layer; the cache then holds what it held before). Load: as config.h and weights.h.
@@ -69,9 +69,9 @@ class Model {
 
   void Embed(std::span<const int32_t> tokens);
   void Angles(const nn::Rope& rope, int64_t start, int64_t tokens, std::vector<float>& angles);
-  void ProjectQkv(const LayerWeights& w, int64_t tokens);
-  void NormAndRotate(const LayerWeights& w, bool local, int64_t tokens);
-  absl::Status Attention(int64_t layer, int64_t tokens, KvCache& cache, const ForwardOptions& options);
+  void ProjectQkv(const LayerWeights& w, int64_t tokens, int64_t rows);
+  void NormAndRotate(const LayerWeights& w, bool local, int64_t tokens, int64_t rows);
+  absl::Status Attention(int64_t layer, int64_t tokens, int64_t rows, KvCache& cache, const ForwardOptions& options);
   void FeedForward(const LayerWeights& w, int64_t tokens);
   void AddResidual(const std::vector<float>& norm, int64_t tokens);
   void Output(int64_t tokens, int64_t rows);

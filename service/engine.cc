@@ -117,7 +117,7 @@ absl::StatusOr<index::CrossEncoder*> Engine::Reranker(const std::string& model) 
 
 absl::StatusOr<decoder::Reader*> Engine::Reader(const CancelToken* cancel) {
   ASSIGN_OR_RETURN(const std::string path, models_.Resolve(config_.String("reader.model")));
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&reader_mutex_);
   if (reader_ == nullptr) {
     decoder::ReaderOptions options;
     options.num_threads = static_cast<int>(config_.Int("reader.threads"));

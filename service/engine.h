@@ -67,7 +67,8 @@ class Engine {
   std::unique_ptr<ThreadPool> pool_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::unique_ptr<index::Encoder>> encoders_ ABSL_GUARDED_BY(mutex_);         // by path
   std::map<std::string, std::unique_ptr<index::CrossEncoder>> rerankers_ ABSL_GUARDED_BY(mutex_);   // by path
-  std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(mutex_);
+  absl::Mutex reader_mutex_;   // of its own: a reader may be loading while a search finds its encoder
+  std::unique_ptr<decoder::Reader> reader_ ABSL_GUARDED_BY(reader_mutex_);
 };
 
 }  // namespace lectern::service

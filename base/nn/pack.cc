@@ -156,7 +156,6 @@ absl::StatusOr<AlignedBytes> AlignedBytes::Allocate(int64_t size) {
   }
   // Whole large pages only: the tail stays on small ones, so that nothing is wasted.
   if (large) ::madvise(p, static_cast<size_t>(rounded / kLargePage * kLargePage), MADV_HUGEPAGE);
-  std::memset(p, 0, static_cast<size_t>(rounded));
   AlignedBytes bytes;
   bytes.data_.reset(static_cast<uint8_t*>(p));
   bytes.size_ = size;
@@ -234,6 +233,7 @@ absl::StatusOr<PackedMatrix> PackMatrix(DType type, std::span<const std::byte> b
       const std::byte* from = bytes.data() + panel * kPanelRows * row_bytes;
       uint8_t* to = m.bytes.data() + panel * m.panel_bytes;
       const int num_rows = m.PanelRows(panel);
+      std::memset(to, 0, static_cast<size_t>(m.panel_bytes));   // here, so that threads share the pages' first touch
       if (!m.IsQuantised()) {
         DequantizePanel(type, from, num_rows, cols, row_buffer.data(), panel_buffer.data());
         if (format == PackFormat::kF32) std::memcpy(to, panel_buffer.data(), panel_buffer.size() * sizeof(float));

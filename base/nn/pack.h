@@ -20,7 +20,7 @@
 
 namespace lectern::nn {
 
-// Zeroed bytes, aligned to 64; from 2 MiB on aligned to and advised for large pages, so that a stream of weights
+// Bytes of no known value, aligned to 64; from 2 MiB on aligned to and advised for large pages, so that a stream of weights
 // rarely misses the page cache of the processor.
 class AlignedBytes {
  public:

@@ -1,6 +1,7 @@
 // ask: search, pack, read, judge, cite.
 #include <chrono>
 #include <cstdio>
+#include <future>
 #include <map>
 #include <optional>
 
@@ -117,6 +118,14 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
     return InvalidArgument("a question has at most ", answer::kMaxQuestionBytes, " bytes, got ", args.question.size());
   }
 
+  ASSIGN_OR_RETURN(const std::string name, context.engine->ResolveAlias(args.collection));
+  ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(context.engine->data_dir()));
+  absl::StatusOr<std::string> sha256 = std::string();   // before the reader is there: hashing maps the whole file the first time
+  if (context.flags.json) sha256 = context.engine->models().Sha256(config.String("reader.model"));
+  // The reader loads while the passages are searched for. Where there is nothing to search it does not; an error of the search comes first.
+  std::future<absl::StatusOr<decoder::Reader*>> loading =
+      std::async(manifest.collections.contains(name) ? std::launch::async : std::launch::deferred,
+                 [&context] { return context.engine->Reader(&InterruptToken()); });
   ASSIGN_OR_RETURN(const PassageSearch search, PassageSearch::Open(context, args.search, args.collection));
   const index::Corpus& corpus = search.corpus();
   ASSIGN_OR_RETURN(const index::SearchResponse found, search.Find(args.question, &request));
@@ -125,12 +134,9 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   if (args.stream && context.flags.json) context.terminal->Json({{"event", "search"}, {"hits", found.hits.size()}, {"took_ms", search_ms}});
 
   const auto load_start = std::chrono::steady_clock::now();
-  Json reader_json;
-  if (context.flags.json) {   // before the reader is there: hashing reads the whole file the first time
-    ASSIGN_OR_RETURN(const std::string sha256, context.engine->models().Sha256(config.String("reader.model")));
-    reader_json = {{"id", config.String("reader.model")}, {"sha256", sha256}};
-  }
-  ASSIGN_OR_RETURN(decoder::Reader * reader, context.engine->Reader(&InterruptToken()));
+  RETURN_IF_ERROR(sha256.status());
+  const Json reader_json = {{"id", config.String("reader.model")}, {"sha256", *sha256}};
+  ASSIGN_OR_RETURN(decoder::Reader * reader, loading.get());
   const double load_ms = MsSince(load_start);
   answer::ReaderModel model(*reader);
   answer::AnswerResult result;

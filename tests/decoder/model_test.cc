@@ -209,6 +209,32 @@ TEST(Model, AChunkedPrefillEqualsAWholeOne) {
   }
 }
 
+TEST(Model, TheLastLayerRunsForTheAskedRowsAloneAndGivesTheSame) {
+  LECTERN_NEED(TinyModels());
+  const std::function<void(int64_t, std::span<const float>)> all_rows = [](int64_t, std::span<const float>) {};   // an observer wants every row
+  for (const char* name : kTiny) {
+    for (nn::Arithmetic arithmetic : {nn::Arithmetic::kExact, nn::Arithmetic::kFast}) {
+      SCOPED_TRACE(name);
+      Tiny tiny(name, arithmetic);
+      const double bound = arithmetic == nn::Arithmetic::kExact ? 2e-6 : 2e-2;
+      const Tensor ids = Read(*tiny.reference, "input_ids");
+      const std::span<const int32_t> tokens(ids.ints.data(), 40);
+      for (const int64_t rows : {0, 1, 3}) {
+        KvCache full = *tiny.model->NewCache(128), some = *tiny.model->NewCache(128);
+        ASSERT_TRUE(tiny.model->Forward(tokens, full, {.logit_rows = rows, .observe = &all_rows}).ok());
+        const std::vector<float> want(tiny.model->logits().begin(), tiny.model->logits().end());
+        ASSERT_TRUE(tiny.model->Forward(tokens, some, {.logit_rows = rows}).ok());
+        ASSERT_EQ(tiny.model->logits().size(), want.size());
+        EXPECT_TRUE(rows == 0 || RelativeError(tiny.model->logits(), want) <= bound);
+        ASSERT_TRUE(tiny.model->Forward(tokens.first(1), full, {.observe = &all_rows}).ok());   // what both left in their caches
+        const std::vector<float> next(tiny.model->logits().begin(), tiny.model->logits().end());
+        ASSERT_TRUE(tiny.model->Forward(tokens.first(1), some, {}).ok());
+        EXPECT_LE(RelativeError(tiny.model->logits(), next), bound);
+      }
+    }
+  }
+}
+
 TEST(Model, AReusedPrefixGivesIdenticalLogits) {
   LECTERN_NEED(TinyModels());
   for (nn::Arithmetic arithmetic : {nn::Arithmetic::kExact, nn::Arithmetic::kFast}) {
