@@ -13,6 +13,9 @@ replays of a CUDA graph over rotated buffers of more than 5x L2 (cold), in turns
 process; what the replays wrote was then held to fp64, first and last buffer set and sequence: %d rows, %d wrong. *Floor*: the fastest plain read of the same
 bytes in the process; of dense cells the better of 16 KB at random and in order, of lists pieces of a block (16 KB at most) at random, of
 selectors in order. Pages are in order except where said. Hot: one buffer set, again and again."""
+OLD = """
+†: %d rows of commit %s, from before calls took turns: medians of %d to %d replays, one kind after the other, outputs held to fp64 in a call before them,
+the floor 16 KB at random alone; `scripts/gpu_check.sh` times these cells too (dense at batch 8 and 16, sparse at batch 4 and 8)."""
 
 FIELDS = ("kind", "peer", "selector", "what", "shape", "batch", "len", "dtype", "block", "sparsity", "ids", "pages", "mb", "piece")
 
@@ -64,6 +67,14 @@ def get(row, name):
     return row.get(name) if row else None
 
 
+def old(*rows):
+    return any(r and r.get("repeats", bars.REPLAYS) < bars.REPLAYS for r in rows)
+
+
+def mark(*rows):
+    return " †" if old(*rows) else ""
+
+
 def ratio(x):
     return "-" if x is None else "%.2f" % x if x >= 1.1 or x < .9 else "%.3f" % x
 
@@ -87,7 +98,7 @@ def dense(t, dtype):
             lens = values([r for r in rows if r["shape"] == shape and r["batch"] == batch], "len")
             at = lambda peer: [t.one(kind="dense", dtype=dtype, shape=shape, batch=batch, len=n, peer=peer) for n in lens]
             ours, peer = at("lectern"), at("sdpa_cudnn")
-            body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run(lens, kilo)), run(get(r, "us") for r in ours), run(get(r, "floor_us") for r in ours),
+            body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run((kilo(n) + mark(r) for n, r in zip(lens, ours)), str)), run(get(r, "us") for r in ours), run(get(r, "floor_us") for r in ours),
                          run(get(r, "us") for r in peer), run((get(r, "speedup") for r in ours), ratio)])
     return table("Dense, %s" % dtype, ["", "us", "floor", "cuDNN", "peer / ours"], body)
 
@@ -100,7 +111,7 @@ def layout(t):
         at = lambda peer: get(t.one(kind="layout", shape=shape, batch=batch, len=n, peer=peer), "us")
         base = at("lectern contiguous")
         body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, kilo(n)), "%.2f" % base] +
-                    ["%.2f (%+.1f %%)" % (at(name), 100 * (at(name) / base - 1)) for name in names] + [us(at(name)) for name in ("sdpa_cudnn", "floor in order", "floor at random")])
+                    ["%.2f (%+.1f %%)" % (at(name), 100 * (at(name) / base - 1)) if at(name) else "-" for name in names] + [us(at(name)) for name in ("sdpa_cudnn", "floor in order", "floor at random")])
     return table("Pages and chunks, us", ["", "contiguous"] + ["in order" if x == "lectern" else x[8:] for x in names] + ["cuDNN", "read in order", "read at random"], body)
 
 
@@ -128,7 +139,8 @@ def sparse(t, dtype):
     for batch in values(rows, "batch"):
         at = lambda **k: [t.one(kind="sparse", dtype=dtype, batch=batch, len=n, **k) for n in lens]
         cell = lambda r: "%s (%s; %s)" % (us(get(r, "us")), us(get(r, "floor_us")), us(get(r, "hot_us"))) if r else "-"
-        body.append(["%d, 90 %%, us (floor; hot)" % batch] + [cell(r) for r in at(block=64, sparsity=.9, ids="random")])
+        cells = at(block=64, sparsity=.9, ids="random")
+        body.append(["%d, 90 %%, us (floor; hot)%s" % (batch, mark(*cells))] + [cell(r) for r in cells])
         if t.all(kind="sparse", dtype=dtype, batch=batch, ids="selector"):
             body.append(["%d, 90 %%, ids of the selector, us" % batch] + [us(get(r, "us")) for r in at(ids="selector")])
             body.append(["%d, ids of a threshold, us (floor; blocks a head, mean and fewest)" % batch] +
@@ -136,7 +148,7 @@ def sparse(t, dtype):
     for batch in values(rows, "batch"):
         shares = values([r for r in rows if r["block"] == 64 and r["ids"] == "random"], "sparsity")
         by = [[get(t.one(kind="sparse", dtype=dtype, batch=batch, len=n, block=64, sparsity=s, ids="random"), "speedup") for s in shares] for n in lens]
-        body.append(["%d, x dense at %s %%" % (batch, run((round(100 * s) for s in shares), str))] + [run(x, ratio) for x in by])
+        body.append(["%d, x dense at %s %%%s" % (batch, run((round(100 * s) for s in shares), str), mark(*t.all(kind="sparse", dtype=dtype, batch=batch)))] + [run(x, ratio) for x in by])
     yield from table("Block-sparse alone, 64/8 d128, blocks of 64, %s" % dtype, ["batch"] + [kilo(n) for n in lens], body)
     body = []
     for batch in values(rows, "batch"):
@@ -177,11 +189,15 @@ def missed(t):
 def page(t, device):
     m = t.machine
     wrong = sum(r["kind"] in ("wrong", "error") for r in t.rows + t.at_random)
+    current, before = [r for r in t.rows + t.at_random if not old(r)], [r for r in t.rows if old(r)]
     yield "# %s: attention" % device
     yield "\nDriver %s, CUDA %s, torch %s, cuDNN %s, Triton %s; SM %s MHz while timed, memory %s MHz. Commit %s.\n" % (
         m.get("driver"), m.get("cuda"), m.get("torch"), m.get("cudnn"), m.get("triton"), run(values(t.rows, "sm_mhz"), str), m.get("mem_mhz"),
-        run(values(t.rows, "commit"), str))
-    yield HOW % (run(values(t.rows, "repeats"), str), len(t.rows) + len(t.at_random), wrong)
+        run(values(current, "commit"), str))
+    yield HOW % (run(values(current, "repeats"), str), len(current), wrong)
+    if before:
+        repeats = values(before, "repeats")
+        yield OLD % (len(before), run(values(before, "commit"), str), repeats[0], repeats[-1])
     yield from missed(t)
     yield from dense(t, "bfloat16")
     yield from layout(t)
