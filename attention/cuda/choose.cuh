@@ -5,9 +5,8 @@
 //           Up to 128 blocks every score is ranked against every other.
 //           More, up to 256 a warp: keys are counted in 256 bins of equal width between the extremes; every warp looks for the
 //           bin of the K-th by itself; what is above it is in, the few that share it are gathered and ranked, again by every
-//           warp: two barriers.
-//           Where more than 64 share that bin (ties, or one score far from the rest) and for longer rows, a radix select of
-//           11-bit digits finds the K-th key.
+//           warp: two barriers. Where more than 32 share it (one score far from the rest), it is cut into 256 again, twice at most.
+//           Where that does not part them (ties) and for longer rows, a radix select of 11-bit digits finds the K-th key.
 // Ties      to the lower block. More blocks than `capacity`, or all of them: count -1, which is dense.
 // Cost      8 KiB of shared memory for counts and 4 bytes a block. One CTA runs this alone, a step after the other, and what it
 //           waits for is its own instructions: few of them matter more than anything else.
@@ -29,7 +28,7 @@ __device__ __forceinline__ float KeyValue(unsigned key) {
 template <int kWarps>
 struct Chooser {
   static constexpr int kThreads = kWarps * 32;
-  static constexpr int kFew = 128, kBins = 256, kGather = 64, kHold = 8;  // kHold: words of a run that a warp has in registers
+  static constexpr int kFew = 128, kBins = 256, kGather = 32, kRounds = 3, kHold = 8;  // kHold: words of a run that a warp has in registers
   static constexpr int kFound = 16, kGathered = 31;                       // words of the scratch
   const SelectParams& p;
   unsigned* keys;      // [num_blocks]
@@ -131,83 +130,92 @@ struct Chooser {
     const int words = Words(), first = warp * words;
     uint2 end = make_uint2(~0u, 0u);
     for (int i = lane; i < num_ends; i += 32) end = make_uint2(min(end.x, ends[i].x), max(end.y, ends[i].y));
-    const float low = KeyValue(__reduce_min_sync(~0u, end.x)), high = KeyValue(__reduce_max_sync(~0u, end.y));
-    const float scale = __fdividef(kBins - 1, high - low);
+    float low = KeyValue(__reduce_min_sync(~0u, end.x));
+    const float high = KeyValue(__reduce_max_sync(~0u, end.y));
+    float scale = __fdividef(kBins - 1, high - low);
     if (!(high > low && scale < 3e38f)) return false;
-    const auto from_top = [&](unsigned key) { return max(0, kBins - 1 - static_cast<int>((KeyValue(key) - low) * scale)); };
-    unsigned key[kHold];  // 0: no candidate
+    const auto from_top = [&](unsigned key) { return min(kBins - 1, max(0, kBins - 1 - static_cast<int>((KeyValue(key) - low) * scale))); };
+    unsigned key[kHold];  // 0: no candidate, or decided
+    unsigned in[kHold];
 #pragma unroll
     for (int j = 0; j < kHold; ++j) {
       const int i = (first + j) * 32 + lane;
       key[j] = j < words && Candidate(i) ? keys[i] : 0u;
+      in[j] = __ballot_sync(~0u, j < words && i < num_blocks && Forced(i));
     }
+    int bin, count, rank = need;
+#pragma unroll 1
+    for (int round = 1;; ++round) {
 #pragma unroll
-    for (int j = 0; j < kHold; ++j) {  // eight bins of a lane lie as two vectors, a row of them after the other
-      if (j >= words) break;
-      const int t = from_top(key[j]);
-      if (key[j] != 0) atomicAdd(hist + (t % 8 / 4 * 128 + t / 8 * 4 + t % 4), 1);
+      for (int j = 0; j < kHold; ++j) {  // eight bins of a lane lie as two vectors, a row of them after the other
+        if (j >= words) break;
+        const int t = from_top(key[j]);
+        if (key[j] != 0) atomicAdd(hist + (t % 8 / 4 * 128 + t / 8 * 4 + t % 4), 1);
+      }
+      __syncthreads();
+      const int4 left = *reinterpret_cast<const int4*>(hist + lane * 4), right = *reinterpret_cast<const int4*>(hist + 128 + lane * 4);
+      const int bins[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
+      int upto = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) upto += bins[j];
+      upto = SumUpTo(upto);
+      const int from = __ffs(__ballot_sync(~0u, upto >= rank)) - 1;  // the lane whose bins hold the last one
+      int within = 0;
+      bin = count = 0;
+#pragma unroll
+      for (int j = 7; j >= 0; --j) {
+        upto -= bins[j];  // what lies above bin j
+        if (upto < rank && count == 0) bin = lane * 8 + j, count = bins[j], within = rank - upto;
+      }
+      bin = __shfl_sync(~0u, bin, from);
+      count = __shfl_sync(~0u, count, from);
+      rank = __shfl_sync(~0u, within, from);
+      if (count <= kGather) break;
+      if (round == kRounds) return false;
+#pragma unroll
+      for (int j = 0; j < kHold; ++j) {
+        if (j >= words) break;
+        const int t = from_top(key[j]);
+        in[j] |= __ballot_sync(~0u, key[j] != 0 && t < bin);
+        if (t != bin) key[j] = 0;
+      }
+      low += __fdividef(kBins - 1 - bin, scale);
+      scale *= kBins;
+      if (!(scale < 3e38f)) return false;
+      __syncthreads();
+      if (threadIdx.x < kBins) hist[threadIdx.x] = 0;
+      __syncthreads();
     }
-    __syncthreads();
-    const int4 left = *reinterpret_cast<const int4*>(hist + lane * 4), right = *reinterpret_cast<const int4*>(hist + 128 + lane * 4);
-    const int bins[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
-    int upto = 0;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) upto += bins[j];
-    upto = SumUpTo(upto);
-    const int from = __ffs(__ballot_sync(~0u, upto >= need)) - 1;  // the lane whose bins hold the last one
-    int bin = 0, count = 0, rank = 0;
-#pragma unroll
-    for (int j = 7; j >= 0; --j) {
-      upto -= bins[j];  // what lies above bin j
-      if (upto < need && count == 0) bin = lane * 8 + j, count = bins[j], rank = need - upto;
-    }
-    bin = __shfl_sync(~0u, bin, from);
-    count = __shfl_sync(~0u, count, from);
-    rank = __shfl_sync(~0u, rank, from);
-    if (count > kGather) return false;
     uint2* list = reinterpret_cast<uint2*>(hist + kBins);
-    unsigned in[kHold];
     int sure = 0;
 #pragma unroll
     for (int j = 0; j < kHold; ++j) {
       if (j >= words) break;
       const int i = (first + j) * 32 + lane, t = key[j] == 0 ? kBins : from_top(key[j]);
-      in[j] = __ballot_sync(~0u, (i < num_blocks && Forced(i)) || t < bin);
+      in[j] |= __ballot_sync(~0u, t < bin);
       sure += __popc(in[j]);
       if (t == bin) {
         list[atomicAdd(scratch + kGathered, 1)] = make_uint2(key[j], static_cast<unsigned>(i));
       } else {
-        key[j] = 0;  // decided
+        key[j] = 0;
       }
     }
     if (lane == 0) scratch[warp] = sure;
     __syncthreads();
-    uint2 mine[2];
-    int better[2] = {0, 0};
-#pragma unroll
-    for (int e = 0; e < 2; ++e) mine[e] = e * 32 + lane < count ? list[e * 32 + lane] : make_uint2(0u, ~0u);
-#pragma unroll 1
+    const bool real = lane < count;
+    const uint2 mine = real ? list[lane] : make_uint2(0u, ~0u);
+    int better = 0;
+#pragma unroll 4
     for (int j = 0; j < count; ++j) {
       const uint2 other = list[j];
-#pragma unroll
-      for (int e = 0; e < 2; ++e) better[e] += other.x > mine[e].x || (other.x == mine[e].x && other.y < mine[e].y) ? 1 : 0;
+      better += other.x > mine.x || (other.x == mine.x && other.y < mine.y) ? 1 : 0;
     }
-    const int of_warp = lane < kWarps ? scratch[lane] : 0;
-    int before = lane < warp ? of_warp : 0, total = of_warp;
-    unsigned floor = 0;
-    int last = -1;
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int block = static_cast<int>(mine[e].y);
-      const bool real = e * 32 + lane < count, new_one = real && better[e] < rank && !Forced(block);
-      total += new_one ? 1 : 0;
-      before += new_one && block < first * 32 ? 1 : 0;
-      const unsigned at = __ballot_sync(~0u, real && better[e] == rank - 1);
-      if (at != 0) {
-        floor = __shfl_sync(~0u, mine[e].x, __ffs(at) - 1);
-        last = __shfl_sync(~0u, block, __ffs(at) - 1);
-      }
-    }
+    const int of_warp = lane < kWarps ? scratch[lane] : 0, block = static_cast<int>(mine.y);
+    const bool extra = real && better < rank && !Forced(block);
+    const int before = (lane < warp ? of_warp : 0) + (extra && block < first * 32 ? 1 : 0), total = of_warp + (extra ? 1 : 0);
+    const int at = __ffs(__ballot_sync(~0u, real && better == rank - 1)) - 1;  // the last one that is in
+    const unsigned floor = __shfl_sync(~0u, mine.x, at);
+    const int last = __shfl_sync(~0u, block, at);
     if (!to.Begin(*this, static_cast<int>(__reduce_add_sync(~0u, before)), static_cast<int>(__reduce_add_sync(~0u, total)))) return true;
 #pragma unroll
     for (int j = 0; j < kHold; ++j) {
@@ -287,6 +295,19 @@ struct Chooser {
     *ties = need;
   }
 
+  // Of x of each warp: what those before this one hold, and all of them. `at`: [kWarps], of nobody else's until the next barrier.
+  __device__ __forceinline__ int2 BeforeThisWarp(int x, int* at) {
+    if (lane == 0) at[warp] = x;
+    __syncthreads();
+    int2 sum{0, 0};
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      if (w == warp) sum.x = sum.y;
+      sum.y += at[w];
+    }
+    return sum;
+  }
+
   // Of a value of each thread, over the CTA.
   template <class Join>
   __device__ __forceinline__ float Over(float x, const Join& join) {
@@ -306,45 +327,37 @@ struct Chooser {
     float peak = ptx::kNegInf, sum = 0;
     for (int i = threadIdx.x; i < scored; i += kThreads) peak = fmaxf(peak, KeyValue(keys[i]));
     peak = Over(peak, [](float a, float b) { return fmaxf(a, b); });
-    for (int i = threadIdx.x; i < scored; i += kThreads) sum += ptx::Exp2((KeyValue(keys[i]) - peak) * 1.4426950408889634f);
+    for (int i = threadIdx.x; i < scored; i += kThreads) sum += exp2f((KeyValue(keys[i]) - peak) * 1.4426950408889634f);
     sum = Over(sum, [](float a, float b) { return a + b; });
     return p.threshold <= 0.0f ? 0u : OrderedKey(peak + 0.69314718055994531f * log2f(p.threshold * sum));
   }
 
-  // What is forced, above `floor`, or among the first `ties` that equal it.
+  // What is forced, and of the candidates what is above `floor` or among the first `ties` that equal it.
   template <class To>
   __device__ __forceinline__ void Above(unsigned floor, int ties, To& to) {
     const int words = Words(), first = warp * words;
-    const auto state = [&](int i) {  // 1: in; 2: ties
-      if (i >= num_blocks) return 0;
-      const unsigned key = i < scored ? keys[i] : 0u;
-      if (Forced(i) || (i < scored && key > floor)) return 1;
-      return ties > 0 && i < scored && key == floor ? 2 : 0;
+    const auto equals = [&](int i) { return ties > 0 && Candidate(i) && keys[i] == floor; };
+    const auto bits = [&](int word, int* equal) {  // of a word of the run; *equal: those that tie before it
+      const int i = word * 32 + lane;
+      const bool tie = equals(i);
+      const unsigned ties_here = __ballot_sync(~0u, tie);
+      const bool best = (Candidate(i) && keys[i] > floor) || (tie && *equal + __popc(ties_here & ((1u << lane) - 1)) < ties);
+      *equal += __popc(ties_here);
+      return __ballot_sync(~0u, i < num_blocks && (Forced(i) || best));
     };
-    int here = 0, here_equal = 0;
+    int equal = 0;
+    if (ties > 0) {
 #pragma unroll 1
-    for (int j = 0; j < words; ++j) {
-      const int s = state((first + j) * 32 + lane);
-      here += __popc(__ballot_sync(~0u, s == 1));
-      here_equal += __popc(__ballot_sync(~0u, s == 2));
+      for (int j = 0; j < words; ++j) equal += __popc(__ballot_sync(~0u, equals((first + j) * 32 + lane)));
+      equal = BeforeThisWarp(equal, scratch + 32).x;
     }
-    if (lane == 0) scratch[warp] = here, scratch[32 + warp] = here_equal;
-    __syncthreads();
-    int before = 0, total = 0, equal = 0, total_equal = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      if (w == warp) before = total, equal = total_equal;
-      total += scratch[w];
-      total_equal += scratch[32 + w];
-    }
-    if (!to.Begin(*this, before + min(equal, ties), total + min(total_equal, ties))) return;
+    int here = 0, behind = equal;
 #pragma unroll 1
-    for (int j = 0; j < words; ++j) {
-      const int s = state((first + j) * 32 + lane);
-      const unsigned equals = __ballot_sync(~0u, s == 2);
-      to.Word(first + j, __ballot_sync(~0u, s == 1 || (s == 2 && equal + __popc(equals & ((1u << lane) - 1)) < ties)), lane);
-      equal += __popc(equals);
-    }
+    for (int j = 0; j < words; ++j) here += __popc(bits(first + j, &behind));
+    const int2 in = BeforeThisWarp(here, scratch);
+    if (!to.Begin(*this, in.x, in.y)) return;
+#pragma unroll 1
+    for (int j = 0; j < words; ++j) to.Word(first + j, bits(first + j, &equal), lane);
   }
 
   template <class To>
