@@ -80,9 +80,8 @@ LINES = [
     (r"mutations", "damaged files, in the process", "{mutations} mutations of {kinds} kinds, {fewest} or more of each: read within themselves, or refused with a clear message"),
     (r"bad-input", "malformed input, damaged index and model files, through the program",
      "{malformed_inputs} malformed inputs, {mutations} mutations of {index_files} index files, {runs_over_models} runs over damaged models: clear errors"),
-    (r"memory-64", "64 MiB of `--memory`, four times as much input", "peak MiB: ingest {ingest_MiB}, `index update` {update_MiB}, `index build` {build_MiB}"),
-    (r"memory-256", "256 MiB, likewise", "{ingest_MiB}, {update_MiB}, {build_MiB}"),
-    (r"memory-512", "512 MiB, likewise", "{ingest_MiB}, {update_MiB}, {build_MiB}"),
+    *((f"memory-{mib}", f"`--memory {mib}MiB`, {4 * mib:,} MiB of JSON lines",
+       "peak MiB: ingest {ingest_MiB}, `index update` {update_MiB}, `index build` {build_MiB}") for mib in (64, 256, 512)),
     (r"steady-memory", "1,000 more searches, and 44 more answers, in one process",
      "{after_100_searches_MiB} and {after_1100_searches_MiB} MiB; {after_6_answers_MiB} and {after_50_answers_MiB} MiB"),
 ]
