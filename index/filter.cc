@@ -351,7 +351,7 @@ class JsonParser {
     for (const auto& [key, operand] : value.items()) {
       if (key == "field") continue;
       const std::string at = where + "/" + key;
-      const auto name = std::find_if(std::begin(kOpNames) + 3, std::end(kOpNames), [&](const char* n) { return key == n; });
+      const auto name = std::find_if(std::begin(kOpNames) + 3, std::end(kOpNames), [&key = key](const char* n) { return key == n; });
       if (name == std::end(kOpNames)) return InvalidArgument("filter at ", at, ": unknown key '", key, "' (eq ne lt lte gt gte in exists)");
       auto node = std::make_shared<Node>();
       node->op = static_cast<FilterOp>(name - std::begin(kOpNames));

@@ -161,7 +161,7 @@ class Known:
             for flag, value in zip(words, words[1:]):
                 if flag == "--preset" and value not in self.presets:
                     wrong.append(f"there is no preset {value}")
-                if flag == "--target" and value not in self.names:
+                if flag == "--target" and value.removeprefix("lectern_") not in self.names:
                     wrong.append(f"there is no target {value}")
             return wrong + (self.ctest(words) if first == "ctest" else [])
         if first == "python3" and len(words) > 1 and words[1].endswith(".py"):
