@@ -22,7 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kMinMemory = int64_t{32} << 20;
 constexpr int64_t kMaxRecordBytes = int64_t{64} << 20;
 constexpr auto kCursorEvery = std::chrono::seconds(1);   // a lost cursor costs rereading, never a document
 constexpr int64_t kBytesPerCountedId = 24;               // of the set that counts repeated ids, at its fullest
@@ -128,7 +127,7 @@ class IngestRun {
 };
 
 absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
-  if (options_.memory_bytes < kMinMemory) return WithLimit(InvalidArgument("--memory must be at least ", kMinMemory, " bytes, got ", options_.memory_bytes), "index.memory_bytes", kMinMemory, options_.memory_bytes);
+  RETURN_IF_ERROR(CheckMemory(options_.memory_bytes));
   if (options_.num_shards < 1 || options_.shard < 0 || options_.shard >= options_.num_shards) {
     return InvalidArgument("--shard must be i/n with i in 0..n-1, got ", options_.shard, "/", options_.num_shards);
   }
@@ -367,6 +366,12 @@ absl::StatusOr<OnConflict> ParseOnConflict(std::string_view name) {
 }
 
 int64_t ShardOf(std::string_view id, int64_t num_shards) { return static_cast<int64_t>(Hash64(id) % static_cast<uint64_t>(num_shards)); }
+
+absl::Status CheckMemory(int64_t bytes) {
+  constexpr int64_t kLeast = int64_t{64} << 20;
+  if (bytes >= kLeast) return absl::OkStatus();
+  return WithLimit(InvalidArgument("--memory must be at least ", kLeast, " bytes, got ", bytes), "index.memory_bytes", kLeast, bytes);
+}
 
 absl::StatusOr<IngestReport> Ingest(DocumentStore& store, std::string_view collection, const std::vector<std::string>& inputs,
                                     const IngestOptions& options) {

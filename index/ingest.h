@@ -36,6 +36,9 @@ struct IngestProgress {
   int64_t bytes = 0, total_bytes = 0;   // as stored on disk (a packed file's count once it is read); 0 where unknown
 };
 
+// --memory: at least 64 MiB, half of which is the program itself.
+absl::Status CheckMemory(int64_t bytes);
+
 struct IngestOptions {
   Format format = Format::kAuto;
   std::string id_field, text_field;

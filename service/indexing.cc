@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "index/analyzer.h"
 #include "index/chunker.h"
+#include "index/ingest.h"
 #include "service/denoise.h"
 
 namespace lectern::service {
@@ -19,6 +20,7 @@ absl::StatusOr<index::IndexOptions> OptionsFor(Engine& engine, const Writer& wri
   ASSIGN_OR_RETURN(const index::CollectionSettings settings, index::LoadCollection(*writer.store, collection));
   index::IndexOptions options;
   options.memory_bytes = engine.config().Int("index.memory_bytes");
+  RETURN_IF_ERROR(index::CheckMemory(options.memory_bytes));
   options.cancel = hooks.cancel;
   options.progress = hooks.progress;
   const std::string& kind = ann.empty() ? settings.ann : ann;
