@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
@@ -13,6 +14,11 @@ namespace lectern::attention {
 namespace {
 
 enum class Scores { kNormal, kTies, kOneFarAway, kDriftInThrees, kAllAlike, kTwoScales, kThreeOnTop, kExponential };
+
+std::string NameOf(const ::testing::TestParamInfo<Scores>& of) {
+  static const char* const kNames[] = {"Normal", "Ties", "OneFarAway", "DriftInThrees", "AllAlike", "TwoScales", "ThreeOnTop", "Exponential"};
+  return kNames[static_cast<int>(of.param)];
+}
 
 std::vector<float> Draw(Scores kind, int n, Rng& rng) {
   std::vector<float> x(n);
@@ -136,7 +142,8 @@ TEST_P(Choose, ThresholdsKeepWhatIsAbove) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Scores, Choose, ::testing::Values(Scores::kNormal, Scores::kTies, Scores::kOneFarAway, Scores::kDriftInThrees, Scores::kAllAlike, Scores::kTwoScales,
-                                                           Scores::kThreeOnTop, Scores::kExponential));
+                                                           Scores::kThreeOnTop, Scores::kExponential),
+                         NameOf);
 
 }  // namespace
 }  // namespace lectern::attention
