@@ -254,16 +254,24 @@ struct CudaCase {
   }
 };
 
+// What a case wrote, and what fp64 on the device makes of the same: outputs and log-sum-exps.
+struct Written {
+  std::vector<uint16_t> out;
+  std::vector<float> lse;
+  std::vector<double> true_out, true_lse;
+};
+inline Written BesideTruth(const CudaCase& c) {
+  DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
+  NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
+  return {c.Output(), c.dlse.Download(), out.Download(), lse.Download()};
+}
+
 // The largest errors against fp64 on the device, of outputs and of log-sum-exps.
 struct Errors {
   double out = 0, lse = 0;
 };
 inline Errors ErrorsOf(const CudaCase& c) {
-  DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
-  NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
-  const std::vector<uint16_t> got = c.Output();
-  const std::vector<float> got_lse = c.dlse.Download();
-  const std::vector<double> want = out.Download(), want_lse = lse.Download();
+  const auto& [got, got_lse, want, want_lse] = BesideTruth(c);
   Errors worst;
   const auto larger = [](double x, double error) { return error <= x ? x : std::isnan(error) ? INFINITY : error; };
   for (size_t i = 0; i < got.size(); ++i) worst.out = larger(worst.out, std::abs(Widen(c.shape.type, got[i]) - want[i]));
@@ -274,11 +282,7 @@ inline Errors ErrorsOf(const CudaCase& c) {
 // Against fp64 on the device: the share of elements is all of them. A plain kernel rounds the weights and the output to bf16:
 // 2^-9 of the weights' size each, so a mean over values of unit variance errs by a few 2^-9 at most; fp16 an eighth of that.
 inline void ExpectNearTruth(const CudaCase& c) {
-  DeviceArray<double> out(c.q.size()), lse(c.batch * c.problem.q_heads);
-  NaiveDecode(c.NaiveArgs(out.get(), lse.get()));
-  const std::vector<uint16_t> got = c.Output();
-  const std::vector<float> got_lse = c.dlse.Download();
-  const std::vector<double> want = out.Download(), want_lse = lse.Download();
+  const auto& [got, got_lse, want, want_lse] = BesideTruth(c);
   for (size_t i = 0; i < got.size(); ++i) {
     const double x = Widen(c.shape.type, got[i]), tolerance = (2e-3 + 8e-3 * std::abs(want[i])) / (c.shape.type == DType::kF16 ? 8 : 1);
     ASSERT_NEAR(x, want[i], tolerance) << "element " << i;
