@@ -5,10 +5,11 @@
 
 Prints the first token and the whole answer in seconds (median, smallest, largest; a new process for each question, as users start it), then
 the time from SIGINT to the end of the process, sent at moments spread over such a run, loading included. --before asks another program the
-same questions in turns. --rows appends all values as a JSON line a program.
+same questions in turns. --rows appends all values as a JSON line a program, among them each process's largest resident memory.
 """
 import argparse
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -21,15 +22,21 @@ def spread(values):
 
 def ask(command):
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = process.stdout.read().splitlines()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     whole = time.perf_counter() - start
-    result = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode != 0:
+        raise SystemExit(f"exit code {process.returncode}: {command}")
+    result = json.loads(lines[-1])
     took = result["took_ms"]
     if "ttft" not in took:
         raise SystemExit(f"nothing was read, so there is no first token: {command[-1]}: {result['reason']}")
     return result, {"first_token_s": round((took["search"] + took["load"] + took["ttft"]) / 1000, 3), "answer_s": round(took["total"] / 1000, 3),
                     "process_s": round(whole, 3), "search_ms": round(took["search"]), "load_ms": round(took["load"]), "read_ms": round(took["ttft"]),
-                    "prompt_tokens": result["usage"]["prompt_tokens"], "packed_tokens": result["context"]["used_tokens"]}
+                    "prompt_tokens": result["usage"]["prompt_tokens"], "packed_tokens": result["context"]["used_tokens"],
+                    "max_rss_mib": round(used.ru_maxrss / 1024, 1)}
 
 
 def stop_times(command, whole, count):
@@ -65,7 +72,8 @@ def main():
             taken[name].append({**values, "mode": result["answer_mode"]})
     for name, rows in taken.items():
         print(f"{name}: first token, search and loading included: {spread([r['first_token_s'] for r in rows])} s; "
-              f"whole answer: {spread([r['answer_s'] for r in rows])} s; process: {spread([r['process_s'] for r in rows])} s")
+              f"whole answer: {spread([r['answer_s'] for r in rows])} s; process: {spread([r['process_s'] for r in rows])} s, "
+              f"at most {max(r['max_rss_mib'] for r in rows):.0f} MiB")
     stops = {}
     if args.stops > 0:
         whole = statistics.median(r["process_s"] for r in taken["now"])
