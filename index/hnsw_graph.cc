@@ -20,28 +20,32 @@ namespace {
 
 constexpr char kMagic[8] = {'L', 'E', 'C', 'H', 'N', 'S', 'W', '\1'};
 
-// Foreign exceptions stop right here. What FAISS throws while it reads is the file's fault, otherwise ours.
+// Foreign exceptions stop right here.
 template <class Body>
-absl::Status CatchFaiss(const Body& body, bool reading = false) {
+absl::Status CatchFaiss(const Body& body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("not enough memory for the graph of nearest neighbours");
   } catch (const std::exception& error) {
-    return reading ? DataLoss("FAISS cannot read it: ", error.what()) : Internal("FAISS: ", error.what());
+    return Internal("FAISS: ", error.what());
   }
 }
 
-// FAISS's reader takes the kind of index and every count of its file at their word, and would ask for terabytes: this reads
-// over them first. kind, dim, rows and two fillers, trained, metric; five lists; five numbers; and an empty flat index.
-absl::Status CheckCounts(std::string_view bytes) {
+// FAISS's reader takes every count of its file at its word, would ask for terabytes, and leaks what it has read when it throws:
+// this reads over the file first and lets through only what it reads to the end. The graph of `rows` vectors of `dim`: a header
+// (kind, dim, rows, two fillers, trained, metric); five lists; five numbers; and the header and list of an empty flat index.
+absl::Status CheckLayout(std::string_view bytes, int64_t rows, int64_t dim) {
   constexpr size_t kHeader = 4 + sizeof(int) + 3 * sizeof(int64_t) + sizeof(bool) + sizeof(int);
-  const auto skip_header = [&](std::string_view kind) {
-    int metric = faiss::METRIC_INNER_PRODUCT;
-    const bool right = bytes.size() >= kHeader && bytes.starts_with(kind);
-    if (right) std::memcpy(&metric, bytes.data() + kHeader - sizeof(int), sizeof(int));
-    bytes.remove_prefix(std::min(bytes.size(), kHeader));
-    return right && metric == faiss::METRIC_INNER_PRODUCT;
+  const auto skip_header = [&](std::string_view kind, int64_t want_rows) {
+    if (bytes.size() < kHeader || !bytes.starts_with(kind)) return false;
+    int d = 0, metric = 0;
+    int64_t n = 0;
+    std::memcpy(&d, bytes.data() + 4, sizeof(d));
+    std::memcpy(&n, bytes.data() + 4 + sizeof(d), sizeof(n));
+    std::memcpy(&metric, bytes.data() + kHeader - sizeof(metric), sizeof(metric));
+    bytes.remove_prefix(kHeader);
+    return d == dim && n == want_rows && metric == faiss::METRIC_INNER_PRODUCT;
   };
   const auto skip_list = [&](size_t element_bytes) {
     uint64_t count = 0;
@@ -52,7 +56,7 @@ absl::Status CheckCounts(std::string_view bytes) {
     bytes.remove_prefix(count * element_bytes);
     return true;
   };
-  if (!skip_header("IHNf")) return DataLoss("does not begin as a graph of nearest neighbours");
+  if (!skip_header("IHNf", rows)) return DataLoss("must begin as the graph of ", rows, " vectors of ", dim);
   // Odds of each level, links up to each level, levels, offsets, links.
   for (const size_t element_bytes : {sizeof(double), sizeof(int), sizeof(int), sizeof(size_t), sizeof(int)}) {
     if (!skip_list(element_bytes)) return DataLoss("has a list that is longer than the file");
@@ -60,7 +64,9 @@ absl::Status CheckCounts(std::string_view bytes) {
   constexpr size_t kNumbers = 5 * sizeof(int);
   if (bytes.size() < kNumbers) return DataLoss("ends within its numbers");
   bytes.remove_prefix(kNumbers);
-  if (!skip_header("IxFI") || !skip_list(sizeof(float)) || !bytes.empty()) return DataLoss("does not end with an empty index");
+  if (!skip_header("IxFI", 0) || bytes != std::string_view("\0\0\0\0\0\0\0", sizeof(uint64_t))) {
+    return DataLoss("must end with a flat index of no vectors");
+  }
   return absl::OkStatus();
 }
 
@@ -325,18 +331,15 @@ absl::StatusOr<std::unique_ptr<HnswGraph>> HnswGraph::Open(SegmentFiles& files, 
   }
   bytes.remove_prefix(sizeof(kMagic));
   std::unique_ptr<HnswGraph> graph(new HnswGraph());
-  RETURN_IF_ERROR(Annotate(CheckCounts(bytes), where));
+  RETURN_IF_ERROR(Annotate(CheckLayout(bytes, table.rows(), table.dim()), where));
   RETURN_IF_ERROR(Annotate(CatchFaiss([&]() -> absl::Status {
     SpanReader reader(bytes);
     const std::unique_ptr<faiss::Index> index(faiss::read_index(&reader));
     auto* shell = dynamic_cast<faiss::IndexHNSWFlat*>(index.get());
-    if (shell == nullptr || shell->d != table.dim() || shell->metric_type != faiss::METRIC_INNER_PRODUCT ||
-        shell->ntotal != table.rows() || !reader.bytes.empty()) {
-      return DataLoss("must be the graph of ", table.rows(), " vectors of ", table.dim());
-    }
+    if (shell == nullptr || !reader.bytes.empty()) return DataLoss("is not a graph of nearest neighbours alone");
     graph->impl_->hnsw = std::move(shell->hnsw);
     return absl::OkStatus();
-  }, /*reading=*/true), where));
+  }), where));
   graph->impl_->rows = table.rows();
   graph->impl_->dim = static_cast<int>(table.dim());
   RETURN_IF_ERROR(graph->impl_->Validate(where));
