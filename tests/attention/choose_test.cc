@@ -1,5 +1,5 @@
 // The device's choice among block scores, run on the host.
-#include "tests/attention/simt.h"
+#include "tests/attention/simt/simt.h"
 
 #include "attention/cuda/choose.cuh"
 

@@ -1,0 +1,135 @@
+// Selections at the edges: scores that are all alike or without bounds, budgets smaller than what is forced, rows of one block and of a
+// million keys, blocks of all sizes. Lists are those of fp64, exactly. Also run without a device, over tests/attention/simt.
+#include <gmock/gmock.h>
+
+#include "tests/attention/cuda/select_fixture.h"
+
+namespace lectern::attention {
+namespace {
+
+enum class Ask { kGate, kProjected, kResa, kQuest, kQuestHeads, kOracle };
+constexpr Ask kAll[] = {Ask::kGate, Ask::kProjected, Ask::kResa, Ask::kQuest, Ask::kQuestHeads, Ask::kOracle};
+
+Selector With(Ask ask, Selector s) {
+  s.kind = ask == Ask::kResa ? SelectorKind::kResa : ask == Ask::kOracle ? SelectorKind::kOracle : ask == Ask::kGate || ask == Ask::kProjected ? SelectorKind::kGate : SelectorKind::kQuest;
+  s.per_head = ask == Ask::kQuestHeads;
+  return s;
+}
+SelectCase Case(Ask ask, const Selector& s, std::vector<int32_t> lengths, bool ties, uint64_t seed, int64_t group = 4, int64_t kv_heads = 1) {
+  return SelectCase(With(ask, s), group, kv_heads, 128, std::move(lengths), ask == Ask::kProjected, ties, seed);
+}
+testing::Message Tell(Ask ask, const SelectCase& c) {
+  return testing::Message() << "selector " << static_cast<int>(ask) << " mode " << static_cast<int>(c.selector.mode) << " block " << c.selector.block_tokens << " budget " << c.selector.budget_tokens
+                            << " forced " << c.selector.first_blocks << " and " << c.selector.last_blocks << (c.selector.count_forced ? " counted" : "") << " longest " << c.problem.max_keys;
+}
+
+// A query of zeros: every score is zero, and the first blocks win. Without count_forced the forced ones come on top of them.
+TEST(CudaSelectEdges, OfScoresAllAlikeTheFirstAreChosen) {
+  for (const Ask ask : kAll) {
+    for (const bool counted : {false, true}) {
+      for (const SelectMode mode : {SelectMode::kTokens, SelectMode::kRatio}) {
+        if (mode == SelectMode::kRatio && ask != Ask::kGate) continue;
+        // By comparison, in registers, and by radix: 2, 128, 129, 300 and 2,100 blocks.
+        std::vector<int32_t> lengths = {16, 40, 128 * 16, 129 * 16, 300 * 16 - 3};
+        if (mode == SelectMode::kTokens && (ask == Ask::kGate || ask == Ask::kQuestHeads)) lengths.push_back(2100 * 16);
+        SelectCase c = Case(ask, {.mode = mode, .block_tokens = 16, .budget_tokens = 40 * 16, .ratio_per_mille = 300, .first_blocks = 2, .last_blocks = 2, .count_forced = counted}, lengths, false, 171);
+        std::fill(c.q.begin(), c.q.end(), uint16_t{0});
+        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+      }
+    }
+  }
+}
+
+TEST(CudaSelectEdges, ForcedBlocksMayExceedTheBudget) {
+  for (const Ask ask : kAll) {
+    for (const bool counted : {false, true}) {
+      for (const int64_t budget : {1, 4}) {
+        // Up to what is forced everything is, and the two ends may overlap.
+        const SelectCase c = Case(ask, {.block_tokens = 64, .budget_tokens = budget * 64, .first_blocks = 3, .last_blocks = 3, .count_forced = counted}, {64, 5 * 64, 6 * 64, 6 * 64 + 1, 9000}, false, 172);
+        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+      }
+    }
+  }
+}
+
+TEST(CudaSelectEdges, OneBlockIsChosenWhereNothingIsForced) {
+  for (const Ask ask : kAll) {
+    for (const bool ties : {false, true}) {
+      const SelectCase c = Case(ask, {.block_tokens = 16, .budget_tokens = 16, .first_blocks = 0, .last_blocks = 0}, {1, 16, 17, 32, 0, 128 * 16 + 1, 5000}, ties, 173, 1);
+      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " ties " << ties;
+    }
+  }
+}
+
+TEST(CudaSelectEdges, BlocksMayBeFourTokensOrAThousand) {
+  for (const Ask ask : kAll) {
+    for (const int64_t block : {1, 4, 8, 256, 1024}) {
+      const auto n = static_cast<int32_t>(block);
+      SelectCase c = Case(ask, {.block_tokens = block, .budget_tokens = 5 * block}, {n, 7 * n, 12 * n + 1, std::min(200 * n, 30000)}, true, 174);
+      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+    }
+  }
+}
+
+TEST(CudaSelectEdges, AMillionKeysNextToNone) {
+  for (const Ask ask : {Ask::kGate, Ask::kQuest}) {
+    for (const bool ties : {false, true}) {
+      const SelectCase c = Case(ask, {.mode = SelectMode::kRatio, .block_tokens = 32, .ratio_per_mille = 100}, {1, (1 << 20) - 5, 0, 31}, ties, 175, 1);
+      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+    }
+  }
+}
+
+TEST(CudaSelectEdges, SharesOfNothingAndOfEverything) {
+  for (const Ask ask : {Ask::kGate, Ask::kResa, Ask::kQuestHeads}) {
+    for (const int64_t per_mille : {0, 1, 999, 1000}) {
+      for (const int64_t least : {0, 1000}) {
+        const SelectCase c = Case(ask, {.mode = SelectMode::kRatio, .block_tokens = 16, .ratio_per_mille = per_mille, .min_blocks = least, .first_blocks = 0, .last_blocks = least > 0 ? 1 : 0}, {1, 32, 3000}, false, 176);
+        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " per mille " << per_mille << " at least " << least;
+      }
+    }
+    for (const float threshold : {0.0f, 1.0f}) {
+      const SelectCase c = Case(ask, {.mode = SelectMode::kThreshold, .block_tokens = 16, .threshold = threshold}, {1, 32, 3000, 0}, false, 177);
+      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " threshold " << threshold;
+    }
+  }
+}
+
+// A list that is too long for its room is no list: the row is dense.
+TEST(CudaSelectEdges, MoreThanTheCapacityIsDense) {
+  for (const Ask ask : {Ask::kGate, Ask::kQuest, Ask::kQuestHeads}) {
+    for (const int32_t length : {1000, 9000}) {
+      SelectCase c = Case(ask, {.block_tokens = 16, .budget_tokens = 16 * 20, .first_blocks = 3, .last_blocks = 2, .count_forced = false}, {length, 64}, false, 178);
+      const auto want = c.Truth();
+      for (const int64_t room : {static_cast<int64_t>(want[0].size()), static_cast<int64_t>(want[0].size()) - 1}) {
+        c.capacity = room;
+        const bool fits = room == static_cast<int64_t>(want[0].size());
+        EXPECT_EQ(c.OnDevice()[0].size(), fits ? want[0].size() : static_cast<size_t>((length + 15) / 16)) << Tell(ask, c);
+      }
+    }
+  }
+}
+
+// Keys that overflowed. Infinite scores are larger or smaller than all others and equal to each other; what is not a number takes some
+// place, and no more than one.
+TEST(CudaSelectEdges, InfiniteScoresHaveTheirOrderAndNoScoreAtAllAPlace) {
+  for (const int32_t length : {100 * 16, 1000 * 16}) {
+    for (const int64_t budget : {10, 70}) {
+      for (const bool nan : {false, true}) {
+        SelectCase c = Case(Ask::kGate, {.block_tokens = 16, .budget_tokens = 16 * budget}, {length}, false, 179);
+        for (int64_t block = 0; block < length / 16; block += 5) {
+          c.descriptors[DescriptorOffset(c.View(), c.table.data(), 0, block, 16) + block % 7] = nan ? CudaCase::kNan : block % 2 == 0 ? 0x7f80 : 0xff80;
+        }
+        const auto lists = c.OnDevice();
+        if (!nan) {
+          EXPECT_EQ(lists, c.Truth()) << Tell(Ask::kGate, c);
+        }
+        EXPECT_EQ(static_cast<int64_t>(lists[0].size()), budget);
+        EXPECT_TRUE(std::is_sorted(lists[0].begin(), lists[0].end(), std::less_equal<>()));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lectern::attention

@@ -1,0 +1,167 @@
+// The device of cuda_runtime_api.h, and its kernels: kernels.h for a machine without CUDA.
+#include "tests/attention/simt/simt_ptx.h"
+
+#include "attention/cuda/oracle.cuh"
+#include "attention/cuda/select.cuh"
+
+#include <cuda_runtime_api.h>
+
+#include <utility>
+
+#include "attention/cuda/kernels.h"
+
+struct CUgraph_st {
+  std::vector<std::function<cudaError_t()>> launches;
+};
+
+namespace lectern::attention {
+
+constexpr int kMostShared = 232448;
+alignas(128) char shared[kMostShared + simt::kBehind];  // what the kernels declare
+
+namespace {
+
+CUgraph_st* recording = nullptr;
+
+struct HostKernel {
+  cuda::KernelId id;
+  void (*run)(SelectParams);  // null: it can be planned for, not launched
+};
+
+template <class Element, int kD>
+constexpr cuda::KernelId SelectId(ScoreKind kind, int ctas, int warps) {
+  return {.family = cuda::KernelFamily::kSelect, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = warps, .kind = kind, .ctas = ctas};
+}
+template <class Element, int kD, ScoreKind kKind, int kCtas, int kWarps>
+constexpr HostKernel kEntry = {SelectId<Element, kD>(kKind, kCtas, kWarps), &SelectKernel<Element, kD, kKind, kCtas, kWarps>};
+template <class Element, int kD>
+constexpr HostKernel kOracle = {{.family = cuda::KernelFamily::kOracle, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD}, &OracleKernel<Element, kD>};
+
+// Each form of launch.cc once at least; all of them LECTERN_EVERY_FORM.
+const HostKernel kKernels[] = {
+    kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 2, 16>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kResa, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kQuestHeads, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuestHeads, 8, 16>,
+    kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kResa, 2, 16>,
+    kEntry<ptx::Bf16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kQuestHeads, 8, 8>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 4, 8>, kOracle<ptx::Bf16, 128>,
+#ifdef LECTERN_EVERY_FORM
+    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 2, 16>, kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 2, 16>,
+    kEntry<ptx::Bf16, 64, ScoreKind::kResa, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kQuest, 2, 8>, kOracle<ptx::Bf16, 64>, kOracle<ptx::Fp16, 128>, kOracle<ptx::Fp16, 64>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kQuestHeads, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuestHeads, 8, 16>,
+    kEntry<ptx::Fp16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kResa, 4, 8>,
+    kEntry<ptx::Fp16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kQuestHeads, 8, 8>,
+#endif
+};
+const HostKernel kNotHere{};
+
+cudaError_t Run(const HostKernel& kernel, const simt::Grid& cluster, unsigned ctas, const SelectParams& params) {
+  static unsigned seed = 0;
+  for (unsigned block = 0; block < ctas; block += cluster.ctas) {
+    simt::Grid grid = cluster;
+    grid.first_block = static_cast<int>(block);
+    simt::RunCluster(grid, ++seed, [&] { kernel.run(params); });
+  }
+  return cudaSuccess;
+}
+
+}  // namespace
+
+namespace cuda {
+
+const void* FindKernel(const KernelId& id) {
+  if (id.family != KernelFamily::kSelect && id.family != KernelFamily::kOracle) return &kNotHere;
+  for (const HostKernel& kernel : kKernels) {
+    if (kernel.id == id) return &kernel;
+  }
+  return nullptr;
+}
+const char* BuildKernel(const KernelId& id) { return FindKernel(id) != nullptr ? nullptr : "the host has no such selector"; }
+
+}  // namespace cuda
+}  // namespace lectern::attention
+
+using namespace lectern::attention;
+
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void** arguments) {
+  const HostKernel& host = *static_cast<const HostKernel*>(kernel);
+  if (host.run == nullptr) return cudaErrorNotSupported;
+  simt::Grid cluster{.threads = static_cast<int>(config->blockDim.x), .shared_bytes = static_cast<int>(config->dynamicSmemBytes), .shared = shared};
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) cluster.ctas = static_cast<int>(config->attrs[i].val.clusterDim.x);
+  }
+  if (config->gridDim.x % cluster.ctas != 0 || cluster.shared_bytes > kMostShared || cluster.threads > 1024) return cudaErrorInvalidValue;
+  const unsigned ctas = config->gridDim.x;
+  const auto run = [host, cluster, ctas, params = *static_cast<const SelectParams*>(arguments[0])] { return Run(host, cluster, ctas, params); };
+  if (recording == nullptr) return run();
+  recording->launches.push_back(run);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** to, size_t bytes) {
+  *to = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  std::memset(*to, 0xa5, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* at) {
+  std::free(at);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) { return cudaMemcpy(to, from, bytes, kind); }
+cudaError_t cudaMemset(void* at, int byte, size_t bytes) {
+  if (bytes > 0) std::memset(at, byte, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* at, int byte, size_t bytes, cudaStream_t) { return cudaMemset(at, byte, bytes); }
+cudaError_t cudaGetDevice(int* ordinal) {
+  *ordinal = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount ? 132 : kMostShared;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorNotSupported ? "not a kernel of the host" : error == cudaSuccess ? "no error" : "invalid value"; }
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  recording = new CUgraph_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(recording, nullptr);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new CUgraph_st(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  for (const auto& launch : exec->launches) {
+    if (const cudaError_t error = launch(); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
