@@ -5,7 +5,8 @@
 
 Prints the first token and the whole answer in seconds (median, smallest, largest; a new process for each question, as users start it), then
 the time from SIGINT to the end of the process, sent at moments spread over such a run, loading included. --before asks another program the
-same questions in turns. --rows appends all values as a JSON line a program, among them each process's largest resident memory.
+same questions in turns. --rows appends all values as a JSON line a program, among them each process's largest resident memory and the cores
+that others (steal included) used meanwhile.
 """
 import argparse
 import json
@@ -20,13 +21,20 @@ def spread(values):
     return f"median {statistics.median(values):.2f}, {min(values):.2f} to {max(values):.2f}"
 
 
+def busy_s():
+    with open("/proc/stat", encoding="ascii") as stat:
+        ticks = [int(v) for v in stat.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")   # idle, iowait
+
+
 def ask(command):
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), busy_s()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = process.stdout.read().splitlines()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     whole = time.perf_counter() - start
+    others = (busy_s() - busy - used.ru_utime - used.ru_stime) / whole
     if process.returncode != 0:
         raise SystemExit(f"exit code {process.returncode}: {command}")
     result = json.loads(lines[-1])
@@ -36,7 +44,7 @@ def ask(command):
     return result, {"first_token_s": round((took["search"] + took["load"] + took["ttft"]) / 1000, 3), "answer_s": round(took["total"] / 1000, 3),
                     "process_s": round(whole, 3), "search_ms": round(took["search"]), "load_ms": round(took["load"]), "read_ms": round(took["ttft"]),
                     "prompt_tokens": result["usage"]["prompt_tokens"], "packed_tokens": result["context"]["used_tokens"],
-                    "max_rss_mib": round(used.ru_maxrss / 1024, 1)}
+                    "max_rss_mib": round(used.ru_maxrss / 1024, 1), "others": round(max(0.0, others), 2)}
 
 
 def stop_times(command, whole, count):

@@ -29,7 +29,7 @@ def bm25_quality():
     ours, peers = {}, {}
     for row in rows("bm25_quality"):
         if "chunk_tokens" in row:
-            ours[{"msmarco": "msmarco-dl"}.get(row["set"], row["set"]), row["chunk_tokens"]] = row["mean"]
+            ours[row["set"], row["chunk_tokens"]] = row["mean"]
         elif "peer" in row:
             peers[row["set"], row["peer"]] = row["ndcg_cut_10"]
     return lines(["set", "lectern", "R@100", "default chunks", "tantivy", "bm25s with stemming"],
@@ -124,40 +124,46 @@ def hnsw():
                   for m, ef in order])
 
 
-def reader_lines():
-    """model -> engine -> what -> row, of the first run of each model in reader_zen3.jsonl."""
-    found, model = {}, {}
+def reader_lines(model):
+    """what -> engine -> round -> row of reader_zen3.jsonl."""
+    found, of = {}, {}
     for row in rows("reader_zen3"):
-        engine, line = row["engine"], row["line"]
+        engine, line = row.get("engine"), row.get("line", {})
         if "model" in line:
-            model[engine] = line["model"]
-        elif engine in ("lectern", "llama.cpp flash off"):
-            found.setdefault(model[engine], {}).setdefault(engine, {}).setdefault(line["what"], line)
+            of[engine] = line["model"]
+        elif of.get(engine) == model and "what" in line:
+            found.setdefault(line["what"], {}).setdefault(engine, {})[row["round"]] = line
     return found
 
 
+def reader_cells(of):
+    """llama.cpp without and with flash attention, lectern, lectern against the better of the two; a number a round."""
+    engines = ("llama.cpp flash off", "llama.cpp flash on", "lectern")
+    rates = {engine: {r: line["tokens_per_s"]["median"] for r, line in of[engine].items()} for engine in engines}
+    ratios = {r: ours / max(rates[engine][r] for engine in engines[:2]) for r, ours in rates["lectern"].items()}
+    return [*(", ".join(f"{v:.1f}" for v in rates[engine].values()) for engine in engines), ", ".join(f"{v:.2f}" for v in ratios.values())]
+
+
+READER_HEAD = ["", "llama.cpp, flash attention off", "on", "lectern", "against the faster"]
+
+
 def reader_zen3():
-    of = reader_lines()["qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"]
-    ours, theirs = of["lectern"], of["llama.cpp flash off"]
-    body = []
-    for what, name in (("pp512", "prompt, 512 tokens"), ("pp2048", "prompt, 2,048 tokens"), ("tg64@0", "generation at 0"), ("tg64@4096", "generation at 4,096")):
-        mine, other = ours[what]["tokens_per_s"]["median"], theirs.get(what)
-        body.append([name, f"{other['tokens_per_s']['median']:.1f}" if other else "not taken in this run", f"{mine:.1f}",
-                     f"{mine / other['tokens_per_s']['median']:.2f}" if other else ""])
-    body.append(["peak memory, 4,168 tokens of context", f"{theirs['memory']['max_rss_MiB']:.0f} MiB", f"{ours['memory']['max_rss_MiB']:.0f} MiB", ""])
-    return lines(["", "llama.cpp", "lectern", "ratio"], body)
+    of = reader_lines("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+    body = [[name, *reader_cells(of[what])] for what, name in
+            (("pp512", "prompt, 512 tokens"), ("pp2048", "prompt, 2,048 tokens"), ("tg64@0", "generation at 0"), ("tg64@4096", "generation at 4,096"))]
+    largest = [max((line for line in of["memory"][engine].values()), key=lambda line: line["n_ctx"]) for engine in ("llama.cpp flash off", "llama.cpp flash on", "lectern")]
+    body.append([f"peak memory, {largest[0]['n_ctx']:,} tokens of context", *(f"{line['max_rss_MiB']:.0f} MiB" for line in largest), ""])
+    return lines(READER_HEAD, body)
 
 
 def reader_others():
     body = []
     for model, name in (("smollm2-135m-instruct-q4_1.gguf", "SmolLM2-135M Q4_1"), ("gemma3-270m-q4_k_m.gguf", "Gemma 3 270M Q4_K_M")):
-        ours, theirs = reader_lines()[model]["lectern"], reader_lines()[model]["llama.cpp flash off"]
-        cells = []
-        for what in ("pp512", "tg64@0", "tg64@4096"):
-            mine, other = ours[what]["tokens_per_s"]["median"], theirs[what]["tokens_per_s"]["median"]
-            cells.append(f"{other:.1f}, {mine:.1f}, {mine / other:.2f}")
-        body.append([name, *cells, f"{theirs['memory']['max_rss_MiB']:.0f}, {ours['memory']['max_rss_MiB']:.0f}"])
-    return lines(["", "prompt, 512 tokens", "generation at 0", "at 4,096", "peak MiB"], body)
+        of = reader_lines(model)
+        body += [[f"{name}, {text}", *reader_cells(of[what])] for what, text in
+                 (("pp512", "prompt, 512 tokens"), ("tg64@0", "generation at 0"), ("tg64@4096", "generation at 4,096"))]
+        body.append([f"{name}, peak MiB", *(f"{of['memory'][engine][1]['max_rss_MiB']:.0f}" for engine in ("llama.cpp flash off", "llama.cpp flash on", "lectern")), ""])
+    return lines(READER_HEAD, body)
 
 
 def reader_sapphire_rapids():
