@@ -33,10 +33,14 @@ absl::StatusOr<std::vector<float>> Encode(const std::vector<std::string>& texts,
   return vectors;
 }
 
+Json Reports(const index::CollectionState& state) {  // none in a collection that was never indexed: it has no settings either
+  return state.settings->contains("denoise") ? state.settings->at("denoise") : Json::array();
+}
+
 }  // namespace
 
 std::string DenoiseModeOf(const index::CollectionState& state) {
-  const Json reports = state.settings->value("denoise", Json::array());
+  const Json reports = Reports(state);
   return reports.empty() ? "off" : reports[0].value("mode", std::string("off"));
 }
 
@@ -95,7 +99,7 @@ std::string DenoiseLine(const Json& report) {
 
 std::vector<std::string> DenoiseLines(const index::CollectionState& state) {
   std::vector<std::string> lines;
-  const Json reports = state.settings->value("denoise", Json::array());
+  const Json reports = Reports(state);
   if (reports.empty()) return lines;
   bool any = false;
   int64_t added = 0;
