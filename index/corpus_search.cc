@@ -63,7 +63,7 @@ class SearchPass {
   absl::Status Parse();
   absl::Status ChooseRetrievers();
   absl::Status Restrict();
-  absl::Status CheckFilterFields() const;
+  absl::Status CheckFilter() const;
   void RestrictToPhrases();
   bool AcceptsPhrases(ChunkPlace place);
   absl::Status RetrieveUntilEnough();
@@ -145,6 +145,7 @@ absl::Status SearchPass::ChooseRetrievers() {
       }
     }
     RETURN_IF_ERROR(CheckBm25Params(ParamsOf(spec)));
+    if (spec.type == Type::kBm25 && query_.terms.empty()) Degrade("no-terms");
     retrievers_.push_back(spec);
     RankedList list;
     list.name = name;
@@ -154,28 +155,18 @@ absl::Status SearchPass::ChooseRetrievers() {
   return CheckFusion(lists_, {request_.fusion.value_or(kDefaultFusion), request_.rrf_k});
 }
 
-absl::Status SearchPass::CheckFilterFields() const {
+absl::Status SearchPass::CheckFilter() const {
   const auto stored = corpus_.settings_.find("schema");
   if (stored == corpus_.settings_.end()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Schema schema, Schema::FromJson(*stored));
-  for (const std::string& field : request_.filter->Fields()) {
-    const FieldSpec* spec = schema.Find(field);
-    if (spec == nullptr) {
-      std::string known;
-      for (const FieldSpec& one : schema.fields()) known += (known.empty() ? "" : ", ") + one.name;
-      return InvalidArgument("filter: the collection has no field '", field, "'; it has ",
-                             known.empty() ? "no fields" : known);
-    }
-    if (!spec->indexed) return InvalidArgument("filter: field '", field, "' is stored only (indexed = false)");
-  }
-  return absl::OkStatus();
+  return request_.filter->Check(schema);
 }
 
 // What may be found at all, known before retrieval: alive, passing the filter, with every required word, without any
 // excluded one. Phrases of several words are looked at in AcceptsPhrases, for the few chunks that would be found.
 absl::Status SearchPass::Restrict() {
   if (!request_.filter.has_value() && query_.phrases.empty()) return absl::OkStatus();
-  if (request_.filter.has_value()) RETURN_IF_ERROR(WithCode(CheckFilterFields(), "bad-filter"));
+  if (request_.filter.has_value()) RETURN_IF_ERROR(WithCode(CheckFilter(), "bad-filter"));
   for (const CorpusSegment& segment : corpus_.segments_) {
     ChunkSet set = segment.live.has_value() ? *segment.live : ChunkSet(segment.documents->num_chunks(), /*all=*/true);
     if (request_.filter.has_value()) {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <compare>
 #include <optional>
-#include <set>
 
 #include "base/json.h"
 #include "index/schema.h"
@@ -396,6 +395,10 @@ class JsonParser {
   int terms_ = 0;
 };
 
+Json Literal(const FieldValue& value) {
+  return std::visit([](const auto& v) { return Json(v); }, value);
+}
+
 Json ToJsonNode(const Node& node) {
   const char* name = kOpNames[static_cast<int>(node.op)];
   if (node.op == FilterOp::kNot) return Json{{name, ToJsonNode(*node.children[0])}};
@@ -405,14 +408,13 @@ Json ToJsonNode(const Node& node) {
     return Json{{name, std::move(list)}};
   }
   Json out = {{"field", node.field}};
-  const auto literal = [](const FieldValue& value) { return std::visit([](const auto& v) { return Json(v); }, value); };
   if (node.op == FilterOp::kExists) {
     out[name] = true;
   } else if (node.op == FilterOp::kIn) {
     out[name] = Json::array();
-    for (const FieldValue& value : node.values) out[name].push_back(literal(value));
+    for (const FieldValue& value : node.values) out[name].push_back(Literal(value));
   } else {
-    out[name] = literal(node.values[0]);
+    out[name] = Literal(node.values[0]);
   }
   return out;
 }
@@ -429,9 +431,34 @@ absl::Status CheckDepth(const Node& root) {
   return InvalidArgument("filter: conditions may nest ", kMaxDepth, " deep, got ", depth);
 }
 
-void CollectFields(const Node& node, std::set<std::string>& names) {
-  if (!node.field.empty()) names.insert(node.field);
-  for (const NodePtr& child : node.children) CollectFields(*child, names);
+bool Fits(const FieldValue& value, bool is_date, FieldType type) {
+  switch (type) {
+    case FieldType::kString:
+    case FieldType::kText: return std::holds_alternative<std::string>(value);
+    case FieldType::kInt:
+    case FieldType::kFloat: return std::holds_alternative<int64_t>(value) || std::holds_alternative<double>(value);
+    case FieldType::kBool: return std::holds_alternative<bool>(value);
+    case FieldType::kDate: return is_date;
+  }
+  return false;
+}
+
+absl::Status CheckNode(const Node& node, const Schema& schema) {
+  for (const NodePtr& child : node.children) RETURN_IF_ERROR(CheckNode(*child, schema));
+  if (node.field.empty()) return absl::OkStatus();
+  const FieldSpec* spec = schema.Find(node.field);
+  if (spec == nullptr) {
+    std::string known;
+    for (const FieldSpec& one : schema.fields()) known += (known.empty() ? "" : ", ") + one.name;
+    return InvalidArgument("filter: the collection has no field '", node.field, "'; it has ", known.empty() ? "no fields" : known);
+  }
+  if (!spec->indexed) return InvalidArgument("filter: field '", node.field, "' is stored only (indexed = false)");
+  for (size_t i = 0; i < node.values.size(); ++i) {
+    if (Fits(node.values[i], node.dates[i].has_value(), spec->type)) continue;
+    return InvalidArgument("filter: field '", node.field, "' is of type ", FieldTypeName(spec->type), ", got ", DumpJson(Literal(node.values[i])),
+                           spec->type == FieldType::kDate ? "; a date is written \"2015-01-31\" or \"2015-01-31T12:00:00Z\"" : "");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -452,10 +479,6 @@ Json Filter::ToJson() const { return ToJsonNode(*root_); }
 
 bool Filter::Matches(const ValuesOf& values_of) const { return MatchesNode(*root_, values_of); }
 
-std::vector<std::string> Filter::Fields() const {
-  std::set<std::string> names;
-  CollectFields(*root_, names);
-  return {names.begin(), names.end()};
-}
+absl::Status Filter::Check(const Schema& schema) const { return CheckNode(*root_, schema); }
 
 }  // namespace lectern::index

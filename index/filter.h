@@ -6,7 +6,8 @@
 //
 // Shapes:  = != < <= > >= in exists and or not, parentheses; depth at most 16, at most 256 terms. Strings stand in single or
 //          double quotes, a name with other than letters, digits, _ . - in backquotes. A quoted RFC 3339 date compares
-//          with date fields. Numbers compare exactly, integers with fractions too; unlike types never match.
+//          with date fields. Numbers compare exactly, integers with fractions too; unlike types never match, and Check
+//          refuses them.
 //          JSON: {"all":[...]}, {"any":[...]}, {"not":{...}}, {"field":"year","gte":2015,"lt":2020} (eq ne lt lte gt gte in exists).
 // Threads: immutable.
 // Errors:  kInvalidArgument with the byte offset (text) or the pointer (JSON), the limit and the value.
@@ -25,6 +26,8 @@
 
 namespace lectern::index {
 
+class Schema;
+
 class Filter {
  public:
   using ValuesOf = std::function<std::vector<FieldValue>(std::string_view field)>;
@@ -34,7 +37,8 @@ class Filter {
   // A multi-valued field matches where any of its values does; != is `not =`, so that an absent field matches only
   // != and not exists.
   bool Matches(const ValuesOf& values_of) const;
-  std::vector<std::string> Fields() const;
+  // kInvalidArgument: a field that the schema does not have or does not index, a value of another type than its field's.
+  absl::Status Check(const Schema& schema) const;
 
   struct Node;
 

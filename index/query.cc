@@ -52,7 +52,7 @@ class Builder {
       phrase.terms.emplace_back(impl_.TermOf(folded, scratch_));
       if (!excluded) bag_.Add(phrase.terms.back());
     });
-    if (phrase.terms.empty()) return InvalidArgument("a phrase must have a word, got '", text, "'");
+    if (phrase.terms.empty()) return InvalidArgument("a phrase must have a word that the analyzer keeps, got '", text, "'");
     phrases_.push_back(std::move(phrase));
     if (static_cast<int64_t>(phrases_.size()) > kMaxQueryPhrases) {
       return WithLimit(InvalidArgument("a query may have at most ", kMaxQueryPhrases, " phrases and exclusions, got more"), "query", kMaxQueryPhrases, phrases_.size());

@@ -301,6 +301,7 @@ std::string DegradedSentence(const std::string& reason, const std::string& why) 
   const auto after = [&reason](std::string_view prefix) { return reason.substr(prefix.size()); };
   if (reason == "no-vectors") return "BM25 alone: the collection has no vectors" + (why.empty() || why == "the collection has no vectors" ? "" : " (" + why + ")");
   if (reason == "no-encoder") return "BM25 alone: the collection's encoder is not at hand" + (why.empty() ? "" : " (" + why + ")");
+  if (reason == "no-terms") return "BM25 looks for no word of this query: it is punctuation, or stop words that the collection's analyzer leaves out";
   if (reason == "not-denoised") return "not every chunk has a fitted vector; the encoder's own were searched (`lectern index build --denoise`)";
   if (reason == "timeout:rerank") return "the time allowed passed in the cross-encoder; the order is that of the retrievers (search.timeout_ms, --timeout)";
   if (reason.starts_with("timeout:")) return "the time allowed passed in " + after("timeout:") + "; what it had found by then was used (search.timeout_ms, --timeout)";
@@ -332,6 +333,7 @@ Json SearchResponseJson(const Context& context, const index::Corpus& corpus, con
   for (const auto& [stage, ms] : response.took_ms) took[stage] = ms;
   for (const std::string& reason : response.degraded) {
     if (reason == "no-vectors" || reason == "no-encoder") skipped.push_back("dense");
+    if (reason == "no-terms") skipped.push_back("bm25");
     if (reason.starts_with("timeout:") && reason != "timeout:rerank") skipped.push_back(reason.substr(8));
   }
   return {{"hits", hits},

@@ -360,6 +360,16 @@ TEST_F(CorpusTest, RefusesBadRequestsNamingTheLimit) {
   EXPECT_THAT(Ids(corpus->Search({.query = "?!"}, nullptr)), IsEmpty());
 }
 
+TEST_F(CorpusTest, SaysThatAQueryHasNoWordForBm25) {
+  Publish("books", {{SomeDocs(), {}}}, true);
+  const auto corpus = Open("books");
+  EXPECT_THAT(corpus->Search({.query = "?! \""}, nullptr)->degraded, ElementsAre("no-terms", "no-encoder"));
+  const auto dense = corpus->Search({.query = "?!"}, &encoder_);
+  EXPECT_THAT(dense->degraded, ElementsAre("no-terms"));
+  EXPECT_FALSE(dense->hits.empty());
+  EXPECT_THAT(corpus->Search({.query = "nowhere"}, &encoder_)->degraded, IsEmpty());   // a word, though in no document
+}
+
 TEST_F(CorpusTest, SaysWhatItDidWithout) {
   Publish("books", {{SomeDocs(), {}}}, true);
   const auto corpus = Open("books");
