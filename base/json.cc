@@ -66,7 +66,9 @@ absl::StatusOr<Json> ParseJson(std::string_view text, JsonLimits limits) {
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const Json::parse_error& error) {
-    return InvalidArgument("malformed JSON at byte ", error.byte, ": ", error.what());
+    std::string_view what = error.what();   // "[json.exception.parse_error.101] parse error at line 1, column 2: WHAT"
+    if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
+    return InvalidArgument("malformed JSON at byte ", error.byte, ": ", what);
   } catch (const std::exception& error) {
     return InvalidArgument("malformed JSON: ", error.what());
   }

@@ -104,7 +104,8 @@ class IngestRun {
   absl::Status Commit(bool save_cursor);
   absl::Status SaveCursor();
   absl::StatusOr<std::optional<std::string>> Existing(const std::string& id);
-  void CountId(std::string_view id);
+  bool CameBefore(std::string_view id);
+  void Clash(const Item& item);
 
   DocumentStore* const store_;
   const std::string collection_;
@@ -144,6 +145,7 @@ absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
     // The inputs are looked at first: a mistyped name must not leave an empty collection behind.
   }
   ASSIGN_OR_RETURN(inputs_, ExpandInputs(inputs, options_.format));
+  report_.hidden = inputs_.hidden;
   if (report_.created_collection && !options_.dry_run) RETURN_IF_ERROR(SaveCollection(*store_, collection_, settings_));
 
   uint64_t identity = 0;
@@ -232,15 +234,24 @@ absl::Status IngestRun::Rejected(Item item) {
   return rejects_.pending_bytes() > (1 << 20) ? rejects_.Flush() : absl::OkStatus();
 }
 
-void IngestRun::CountId(std::string_view id) {
+// Whether this run has read the id already; counts that.
+bool IngestRun::CameBefore(std::string_view id) {
   const uint64_t hash = Hash64(id);
   if (seen_ids_.contains(hash)) {
     ++report_.repeated_ids;
-  } else if (static_cast<int64_t>(seen_ids_.size()) < options_.memory_bytes / 16 / kBytesPerCountedId) {
+    return true;
+  }
+  if (static_cast<int64_t>(seen_ids_.size()) < options_.memory_bytes / 16 / kBytesPerCountedId) {
     seen_ids_.insert(hash);
   } else {
     report_.repeated_ids_exact = false;
   }
+  return false;
+}
+
+void IngestRun::Clash(const Item& item) {
+  if (report_.clashes++ > 0) return;
+  report_.first_clash = internal::Concat("'", item.record->document.id, "', again in ", item.file, ":", item.line);
 }
 
 absl::StatusOr<std::optional<std::string>> IngestRun::Existing(const std::string& id) {
@@ -268,7 +279,7 @@ absl::Status IngestRun::TakeRecord(Item& item) {
     ++report_.other_shards;
     return absl::OkStatus();
   }
-  CountId(document.id);
+  const bool came_before = CameBefore(document.id);
   // What an id has in the batch under way must be in the store before the id comes again.
   if (batch_ids_.contains(document.id)) RETURN_IF_ERROR(Commit(false));
   if (record.is_delete) return TakeDelete(record);
@@ -277,6 +288,7 @@ absl::Status IngestRun::TakeRecord(Item& item) {
     ++report_.unchanged;
     return absl::OkStatus();
   }
+  if (existing && came_before) Clash(item);
   if (existing && options_.on_conflict == OnConflict::kSkip) {
     ++report_.skipped;
     return absl::OkStatus();

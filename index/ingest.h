@@ -63,6 +63,9 @@ struct IngestReport {
   int64_t other_shards = 0;            // records that belong to other shards
   int64_t repeated_ids = 0;            // ids that came more than once in this run; the last one stands (replace)
   bool repeated_ids_exact = true;      // false: memory for counting them ran out
+  int64_t clashes = 0;                 // of those, the records whose content was another: the one before or they themselves were lost
+  std::string first_clash;             // its id, file and line, for a message
+  int64_t hidden = 0;                  // files and folders left out because their names begin with a dot
   int64_t resumed_records = 0;         // files or records passed over because an earlier run had committed them
   uint64_t durable_seq = 0;
   bool created_collection = false;

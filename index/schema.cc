@@ -67,6 +67,9 @@ std::optional<FieldValue> Convert(const FieldValue& value, FieldType type, bool 
       return std::nullopt;
     case FieldType::kInt: {
       if (std::holds_alternative<int64_t>(value)) return value;
+      if (const auto* real = std::get_if<double>(&value); real != nullptr && *real == std::floor(*real) && std::abs(*real) <= 0x1p53) {
+        return FieldValue(static_cast<int64_t>(*real));   // 5.0 is a whole number
+      }
       int64_t integer = 0;
       if (text != nullptr && untyped && WholeNumber(*text, &integer)) return FieldValue(integer);
       return std::nullopt;

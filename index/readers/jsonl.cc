@@ -15,6 +15,7 @@ namespace {
 namespace dom = simdjson::dom;
 
 constexpr std::array<std::string_view, 3> kIdKeys = {"id", "_id", "docid"};
+constexpr const char* kOneALine = "; a record stands on one line, without a list around it (`jq -c '.[]' FILE` makes lines of a list)";
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "contents", "segment", "body"};
 
 class JsonlReader : public Reader {
@@ -50,14 +51,16 @@ class JsonlReader : public Reader {
     dom::element root;
     if (const auto error = parser_.parse(line.data(), size, /*realloc_if_needed=*/false).get(root); error != simdjson::SUCCESS) return Explain(line, error);
     dom::object object;
-    if (root.get_object().get(object) != simdjson::SUCCESS) return "a record must be a JSON object";
+    if (root.get_object().get(object) != simdjson::SUCCESS) return internal::Concat("a record must be a JSON object", root.is_array() ? kOneALine : "");
     record->document.extractor = "jsonl/1";
     dom::element op;
-    if (object.at_key("op").get(op) == simdjson::SUCCESS && op.is_string()) {
+    const bool has_op = object.at_key("op").get(op) == simdjson::SUCCESS && op.is_string();
+    if (has_op) {
       if (std::string reason; Bulk(object, op.get_string().value_unsafe(), record, id, &reason)) return reason;
     }
     std::string reason = Document(object, record, id);
     if (reason.empty()) record->document.source = line;
+    else if (has_op && reason.starts_with("no ")) reason += internal::Concat("; op is put, with a doc, or delete, with an id, got '", op.get_string().value_unsafe(), "'");
     return reason;
   }
 
@@ -65,7 +68,11 @@ class JsonlReader : public Reader {
     if (error == simdjson::DEPTH_ERROR) return internal::Concat("JSON nested more than ", options_.max_json_depth, " deep");
     // The fast parser says what, the slow one says where.
     const auto again = ParseJson(line, {.max_depth = options_.max_json_depth, .max_bytes = options_.max_record_bytes});
-    if (!again.ok()) return std::string(again.status().message());
+    if (!again.ok()) {
+      const size_t first = line.find_first_not_of(" \t");
+      const bool goes_on = line[first] == '[' || line.find_first_not_of(" \t", first + 1) == std::string_view::npos;
+      return std::string(again.status().message()) + (goes_on ? kOneALine : "");
+    }
     return internal::Concat("malformed JSON: ", simdjson::error_message(error));
   }
 

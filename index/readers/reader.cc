@@ -1,7 +1,11 @@
 #include "index/readers/reader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "index/readers/line_reader.h"
@@ -99,26 +103,44 @@ void RejectFile(const std::string& path, const std::string& id, std::string reas
   out->rejects.push_back(std::move(item));
 }
 
+// The files of a folder and its folders, as paths within it, sorted. A file behind a link has the link's name; what cannot be
+// read or is no file is among the rejects, what is hidden is counted.
+absl::StatusOr<std::vector<std::string>> FilesIn(const stdfs::path& folder, ExpandedInputs* out) {
+  std::vector<std::string> relatives;
+  std::error_code error;
+  stdfs::recursive_directory_iterator walk(folder, error);
+  for (; !error && walk != stdfs::recursive_directory_iterator(); walk.increment(error)) {
+    const std::string path = walk->path().string();
+    const std::string relative = walk->path().lexically_relative(folder).generic_string();
+    std::error_code unknown;
+    const stdfs::file_status status = walk->status(unknown);   // of what a link leads to
+    if (walk->path().filename().string().starts_with('.')) {
+      ++out->hidden;
+      walk.disable_recursion_pending();
+    } else if (stdfs::is_directory(status) && walk->is_symlink(unknown)) {
+      RejectFile(path, relative, "a link to a folder, which is not followed; name the folder itself", out);
+    } else if (stdfs::is_directory(status)) {
+      if (::access(path.c_str(), R_OK | X_OK) == 0) continue;
+      RejectFile(path, relative, internal::Concat("cannot list the folder: ", std::strerror(errno)), out);
+      walk.disable_recursion_pending();
+    } else if (stdfs::is_regular_file(status)) {
+      relatives.push_back(relative);
+    } else {
+      RejectFile(path, relative, stdfs::exists(status) ? "not a file: a pipe, a socket or a device" : "a link to nothing", out);
+    }
+  }
+  if (error) return Unavailable("cannot list ", folder.string(), ": ", error.message());
+  std::sort(relatives.begin(), relatives.end());
+  return relatives;
+}
+
 absl::Status ExpandFolder(const stdfs::path& folder, Format format, ExpandedInputs* out) {
   if (const std::string corpus = BeirCorpusIn(folder); !corpus.empty() && (format == Format::kAuto || format == Format::kBeir)) {
     out->files.push_back({(folder / corpus).string(), corpus, Format::kJsonl});
     return absl::OkStatus();
   }
   if (format == Format::kBeir) return NotFound("no corpus.jsonl (plain, .gz, .zst or .xz) in the folder ", folder.string());
-  std::vector<std::string> relatives;
-  std::error_code error;
-  stdfs::recursive_directory_iterator walk(folder, stdfs::directory_options::skip_permission_denied, error);
-  if (error) return Unavailable("cannot list ", folder.string(), ": ", error.message());
-  for (; walk != stdfs::recursive_directory_iterator(); walk.increment(error)) {
-    if (error) return Unavailable("cannot list ", folder.string(), ": ", error.message());
-    const bool hidden = walk->path().filename().string().starts_with('.');
-    if (hidden) {
-      if (walk->is_directory(error)) walk.disable_recursion_pending();
-      continue;
-    }
-    if (walk->is_regular_file(error)) relatives.push_back(stdfs::relative(walk->path(), folder, error).generic_string());
-  }
-  std::sort(relatives.begin(), relatives.end());
+  ASSIGN_OR_RETURN(const std::vector<std::string> relatives, FilesIn(folder, out));
   size_t taken = 0;
   for (const std::string& relative : relatives) {
     const std::string path = (folder / relative).string();
@@ -172,7 +194,10 @@ absl::StatusOr<ExpandedInputs> ExpandInputs(const std::vector<std::string>& inpu
       continue;
     }
     Format found = format == Format::kBeir ? Format::kJsonl : format;
-    if (found == Format::kAuto) {
+    if (found == Format::kAuto && !stdfs::is_regular_file(status)) {
+      found = ByExtension(input);   // the bytes of a pipe come once: none of them can be looked at first
+      if (found == Format::kAuto) found = Format::kJsonl;
+    } else if (found == Format::kAuto) {
       ASSIGN_OR_RETURN(found, Detect(input));
     }
     out.files.push_back({input, stdfs::path(input).filename().string(), found});

@@ -73,8 +73,10 @@ class Reader {
 
 struct ExpandedInputs {
   std::vector<InputFile> files;     // sorted within each folder, so that every run sees the same order
-  std::vector<Item> rejects;        // files of a folder that no reader knows, each with its reason
+  std::vector<Item> rejects;        // what a folder holds and no reader can read, each with its reason
+  int64_t hidden = 0;               // files and folders whose names begin with a dot: left out
 };
+// A pipe's format is told by its name, else it is JSON lines, as standard input is.
 // kNotFound names a missing input; kInvalidArgument an empty folder or a format that does not fit.
 absl::StatusOr<ExpandedInputs> ExpandInputs(const std::vector<std::string>& inputs, Format format);
 absl::StatusOr<std::unique_ptr<Reader>> OpenReader(const InputFile& file, const ReaderOptions& options);

@@ -80,7 +80,8 @@ class WholeFileReader : public Reader {
     for (const char* packed : {".gz", ".zst", ".xz"}) {
       if (path.extension() == packed) path = path.stem();
     }
-    return path.stem().string();
+    const std::string ending = path.extension().string();   // LGPL-2.1 has none
+    return (ending.size() > 1 && ending[1] >= '0' && ending[1] <= '9' ? path.filename() : path.stem()).string();
   }
   std::unique_ptr<ByteSource> source_;
   InputFile file_;

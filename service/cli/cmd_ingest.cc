@@ -101,18 +101,25 @@ void TellIngest(const Terminal& terminal, const index::IngestReport& report, con
   if (report.rejected > 0) {
     terminal.Warn(internal::Concat(report.rejected, " records were rejected", args.dry_run ? "" : "; line, byte and reason of each are in " + rejects_path));
   }
+  if (report.clashes > 0) {
+    terminal.Warn(internal::Concat(report.clashes, " records had an id that came before in this run, with other content, and the ",
+                                   args.on_conflict == "skip" ? "first" : "last", " of each id stands: ", report.first_clash));
+  }
+  if (report.hidden > 0) terminal.Note(internal::Concat(report.hidden, " files and folders whose names begin with a dot were left out"));
   std::string line = internal::Concat(args.dry_run ? "would ingest " : "ingested ", report.added + report.replaced, " documents");
   auto more = [&line](int64_t n, const char* what) { if (n > 0) line += internal::Concat(", ", n, " ", what); };
   more(report.replaced, "of them replaced");
   more(report.unchanged, "unchanged");
   more(report.skipped, "skipped");
   more(report.deleted, "deleted");
+  more(report.absent_deletes, "deletes of what was not there");
   more(report.rejected, "rejected");
   more(report.other_shards, "of other shards");
   terminal.Result({{"ingest", {{"records", report.records}, {"added", report.added}, {"replaced", report.replaced},
                                {"unchanged", report.unchanged}, {"skipped", report.skipped}, {"deleted", report.deleted},
-                               {"rejected", report.rejected}, {"other_shards", report.other_shards},
+                               {"absent_deletes", report.absent_deletes}, {"rejected", report.rejected}, {"other_shards", report.other_shards},
                                {"resumed_records", report.resumed_records}, {"repeated_ids", report.repeated_ids},
+                               {"clashes", report.clashes}, {"hidden", report.hidden},
                                {"durable_seq", report.durable_seq}, {"dry_run", args.dry_run}}}}, line);
 }
 

@@ -101,6 +101,27 @@ TEST(Ingest, GoesByOnConflict) {
   EXPECT_THAT(std::string(failed.status().message()), HasSubstr("'d2'"));
 }
 
+TEST(Ingest, SaysWhichIdsOfOneRunClash) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "a/readme.txt", "of a");
+  testing::WriteBytes(dir / "b/readme.txt", "of b");
+  testing::WriteBytes(dir / "c/readme.txt", "of b");
+  auto store = OpenStore(dir / "s");
+  const std::vector<std::string> inputs = {dir / "a", dir / "b", dir / "c"};
+  auto report = Ingest(*store, "c", inputs, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->clashes, 1);   // c/readme.txt says what b's said
+  EXPECT_EQ(report->first_clash, "'readme.txt', again in " + (dir / "b") + "/readme.txt:1");
+  EXPECT_EQ(Texts(*store).at("readme.txt"), "of b");
+  auto skipped = Ingest(*store, "d", inputs, {.on_conflict = OnConflict::kSkip});
+  ASSERT_TRUE(skipped.ok()) << skipped.status();
+  EXPECT_EQ(skipped->clashes, 2);
+  auto again = Ingest(*store, "c", {dir / "a"}, {});   // an update is no clash
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->replaced, 1);
+  EXPECT_EQ(again->clashes, 0);
+}
+
 TEST(Ingest, TheLastOfRepeatedIdsStandsAndDeletesDelete) {
   testing::TempDir dir;
   testing::WriteBytes(dir / "in.jsonl", Lines(0, 2) + Lines(0, 1, "second") + "{\"op\":\"delete\",\"id\":\"d1\"}\n{\"op\":\"delete\",\"id\":\"none\"}\n" + Lines(0, 1, "third"));

@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <utility>
 
@@ -102,6 +105,13 @@ TEST(JsonlReader, RejectsBadRecordsWithLineByteAndReasonAndGoesOn) {
   EXPECT_EQ(std::get<std::string>(DocumentOf(items[11]).fields.at("lang")[0]), "en");
   EXPECT_EQ(DocumentOf(items[12]).text, "no newline");
   EXPECT_EQ(items[12].line, 14);
+}
+
+TEST(JsonlReader, SaysWhatIsMissingOfAListAndOfAnOperation) {
+  const auto reason = [](const std::string& line) { return ReadBytesAs(Format::kJsonl, line)[0].reject.reason; };
+  for (const char* line : {"[\n", "{\n", "[{\"id\":1,\"text\":\"x\"}]\n"}) EXPECT_THAT(reason(line), HasSubstr("a record stands on one line")) << line;
+  EXPECT_THAT(reason("{\"id\" 1}\n"), ::testing::AllOf(HasSubstr("malformed JSON at byte"), ::testing::Not(HasSubstr("json.exception")), ::testing::Not(HasSubstr("one line"))));
+  EXPECT_THAT(reason("{\"op\":\"remove\",\"id\":\"x\"}\n"), HasSubstr("op is put, with a doc, or delete, with an id, got 'remove'"));
 }
 
 TEST(JsonlReader, HoldsItsLimits) {
@@ -229,6 +239,14 @@ TEST(WholeFileReader, KeepsMarkdownAndTextAsTheyAre) {
   EXPECT_THAT(ReadBytesAs(Format::kText, "12345", {.max_record_bytes = 4})[0].reject.reason, HasSubstr("more than 4 bytes"));
 }
 
+TEST(WholeFileReader, TakesTheNameForATitleWhereTheTextHasNone) {
+  testing::TempDir dir;
+  for (const auto& [name, title] : {std::pair("notes.txt", "notes"), std::pair("LGPL-2.1", "LGPL-2.1"), std::pair("1.5.0.txt", "1.5.0"), std::pair("plain", "plain")}) {
+    testing::WriteBytes(dir / name, "a sentence.\nanother.\n");
+    EXPECT_EQ(DocumentOf(ReadAll({dir / name, name, Format::kText})[0]).title, title);
+  }
+}
+
 TEST(HtmlReader, KeepsWhatAReaderSees) {
   const std::vector<Item> items = ReadAll({Doc("page.html"), "page.html", Format::kHtml});
   ASSERT_EQ(items.size(), 1u);
@@ -292,6 +310,48 @@ TEST(ExpandInputs, WalksFoldersInOrderAndTellsFormats) {
   ASSERT_EQ(beir->files.size(), 1u);
   EXPECT_EQ(beir->files[0].format, Format::kJsonl);
   EXPECT_FALSE(ParseFormat("word").ok());
+}
+
+TEST(ExpandInputs, GivesLinksTheirOwnNamesAndSaysWhatItLeavesOut) {
+  namespace fs = std::filesystem;
+  testing::TempDir dir, outside;
+  testing::WriteBytes(dir / "real.txt", "real");
+  testing::WriteBytes(outside / "far.txt", "far");
+  fs::create_symlink("real.txt", dir / "alias.txt");
+  fs::create_symlink(outside / "far.txt", dir / "near.txt");
+  fs::create_symlink(outside.path(), dir / "folder");
+  fs::create_symlink(".", dir / "loop");
+  fs::create_symlink("gone.txt", dir / "broken.txt");
+  ASSERT_EQ(::mkfifo((dir / "pipe.txt").c_str(), 0600), 0);
+  testing::WriteBytes(dir / ".git/config", "x");
+  testing::WriteBytes(dir / ".profile", "x");
+  testing::WriteBytes(dir / "closed/secret.txt", "x");
+  fs::permissions(dir / "closed", fs::perms::none);
+  const auto found = ExpandInputs({dir.path()}, Format::kAuto);
+  fs::permissions(dir / "closed", fs::perms::owner_all);
+  ASSERT_TRUE(found.ok()) << found.status();
+  std::vector<std::string> seen, left_out;
+  for (const InputFile& file : found->files) seen.push_back(file.relative);
+  for (const Item& item : found->rejects) left_out.push_back(item.reject.id + ": " + item.reject.reason);
+  std::sort(left_out.begin(), left_out.end());
+  const bool root = ::geteuid() == 0;   // whom no permission stops
+  if (root) EXPECT_THAT(seen, ::testing::ElementsAre("alias.txt", "closed/secret.txt", "near.txt", "real.txt"));
+  else EXPECT_THAT(seen, ::testing::ElementsAre("alias.txt", "near.txt", "real.txt"));
+  std::vector<std::string> expected = {"broken.txt: a link to nothing", "folder: a link to a folder, which is not followed; name the folder itself",
+                                       "loop: a link to a folder, which is not followed; name the folder itself",
+                                       "pipe.txt: not a file: a pipe, a socket or a device"};
+  if (!root) expected.insert(expected.begin() + 1, "closed: cannot list the folder: Permission denied");
+  EXPECT_EQ(left_out, expected);
+  EXPECT_EQ(found->hidden, 2);
+}
+
+TEST(ExpandInputs, TakesNoBytesFromAPipe) {
+  testing::TempDir dir;
+  for (const char* name : {"pipe", "pipe.csv"}) ASSERT_EQ(::mkfifo((dir / name).c_str(), 0600), 0);
+  const auto found = ExpandInputs({dir / "pipe", dir / "pipe.csv"}, Format::kAuto);   // opening one would wait for ever
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->files[0].format, Format::kJsonl);
+  EXPECT_EQ(found->files[1].format, Format::kCsv);
 }
 
 class MutatedInput : public ::testing::TestWithParam<std::pair<const char*, Format>> {};

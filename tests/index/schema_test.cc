@@ -53,6 +53,11 @@ TEST(Schema, InfersFromTheFirstValueAndRejectsWhatConflicts) {
   EXPECT_THAT(Apply(schema, {{"year", {std::string("soon")}}}), ::testing::AllOf(HasSubstr("'year'"), HasSubstr("int"), HasSubstr("'soon'")));
   EXPECT_THAT(Apply(schema, {{"year", {1.5}}}), HasSubstr("1.5"));
   EXPECT_EQ(Apply(schema, {{"mixed", {int64_t{3}}}}), "");
+  Fields whole = {{"year", {2001.0}}};   // as JSON writers without integers have it
+  bool grew = false;
+  ASSERT_TRUE(schema.Apply(whole, false, &grew).ok());
+  EXPECT_EQ(std::get<int64_t>(whole["year"][0]), 2001);
+  EXPECT_NE(Apply(schema, {{"year", {0x1p60}}}), "");
   // A rejected record adds no field.
   EXPECT_NE(Apply(schema, {{"another", {true}}, {"year", {true}}}), "");
   EXPECT_EQ(schema.Find("another"), nullptr);
