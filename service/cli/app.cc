@@ -44,6 +44,7 @@ void Registry::Means(CommandLine command, const std::string& flag, const std::st
 }
 
 int Main(int argc, char** argv) {
+  ReserveStandardStreams();
   InstallSignalHandlers();
   Context context;
   context.version = LECTERN_VERSION;

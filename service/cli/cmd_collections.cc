@@ -134,8 +134,26 @@ absl::StatusOr<index::Span> ParseSpan(const std::string& span, const std::string
   return bytes;
 }
 
-Json FieldJson(const index::FieldValue& value) {
-  return std::visit([](const auto& v) { return Json(v); }, value);
+// As they came in: a date in RFC 3339, a list where the field may hold several.
+Json FieldsJson(const index::Fields& fields, const index::Schema& schema) {
+  Json out = Json::object();
+  for (const auto& [name, values] : fields) {
+    const index::FieldSpec* spec = schema.Find(name);
+    const bool date = spec != nullptr && spec->type == index::FieldType::kDate;
+    Json list = Json::array();
+    for (const index::FieldValue& value : values) {
+      const auto* micros = date ? std::get_if<int64_t>(&value) : nullptr;
+      list.push_back(micros != nullptr ? Json(index::FormatDate(*micros)) : std::visit([](const auto& v) { return Json(v); }, value));
+    }
+    out[name] = list.size() == 1 && !(spec != nullptr && spec->multi) ? list[0] : list;
+  }
+  return out;
+}
+
+// A file gets every byte and no other; a terminal gets text that ends its line.
+void PrintText(const Terminal& terminal, const std::string& text) {
+  if (!terminal.out_is_terminal()) terminal.Out(text);
+  else terminal.Out(Printable(text) + (text.ends_with('\n') ? "" : "\n"));
 }
 
 absl::StatusOr<int> Get(Context& context, const Args& args) {
@@ -154,16 +172,11 @@ absl::StatusOr<int> Get(Context& context, const Args& args) {
     text = doc.text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
   }
   if (!context.flags.json) {
-    context.terminal->Line(context.terminal->out_is_terminal() ? Printable(text) : text);   // a file gets every byte
+    PrintText(*context.terminal, text);
     return kOk;
   }
-  Json fields = Json::object();
-  for (const auto& [field, values] : doc.fields) {
-    Json list = Json::array();
-    for (const auto& value : values) list.push_back(FieldJson(value));
-    fields[field] = list.size() == 1 ? list[0] : list;
-  }
-  Json out = {{"id", doc.id}, {"title", doc.title}, {"uri", doc.uri}, {"text", text}, {"fields", fields}, {"seq", stored.seq},
+  ASSIGN_OR_RETURN(const index::CollectionSettings settings, index::LoadCollection(*store, name));
+  Json out = {{"id", doc.id}, {"title", doc.title}, {"uri", doc.uri}, {"text", text}, {"fields", FieldsJson(doc.fields, settings.schema)}, {"seq", stored.seq},
               {"extractor", doc.extractor}, {"source_sha256", doc.source_sha256}};
   if (!args.span.empty()) out.update({{"span", args.span}, {"offset_unit", args.offset_unit}});
   context.terminal->Json(out);

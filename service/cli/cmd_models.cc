@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "base/problem.h"
 #include "index/readers/byte_source.h"
+#include "index/readers/extract.h"
+#include "index/readers/line_reader.h"
 #include "service/cli/app.h"
 
 namespace lectern::cli {
@@ -42,6 +44,9 @@ absl::StatusOr<std::vector<std::string>> ReadLines(index::ByteSource& source, si
       return WithLimit(InvalidArgument("line ", line.number, " has ", line.length, " bytes; a line may have ", kMaxLineBytes), "line", kMaxLineBytes, line.length);
     }
     if (!line.text.empty() && line.text.back() == '\r') line.text.pop_back();
+    if (const int64_t bad = index::FindInvalidUtf8(line.text); bad >= 0) {
+      return InvalidArgument("line ", line.number, ": ", index::InvalidUtf8Reason(bad, static_cast<unsigned char>(line.text[static_cast<size_t>(bad)])));
+    }
     held += line.text.size() + 1;
     lines.push_back(std::move(line.text));
   }
@@ -107,6 +112,7 @@ absl::StatusOr<int> Rerank(Context& context, const EmbedArgs& args) {
   const std::string& model = context.config().String("models.rerank");
   if (model.empty()) return FailedPrecondition("no cross-encoder: give --model, or set models.rerank");
   if (args.top_n.has_value()) RETURN_IF_ERROR(CheckAtLeast("--top-n", *args.top_n, 1));
+  if (const int64_t bad = index::FindInvalidUtf8(args.query); bad >= 0) return InvalidArgument("the query must be valid UTF-8, byte ", bad, " of it is not");
   ASSIGN_OR_RETURN(index::CrossEncoder * encoder, context.engine->Reranker(model));
   ASSIGN_OR_RETURN(const auto source, index::ByteSource::Open("-", &InterruptToken()));
   ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadLines(*source, ~size_t{0}));

@@ -23,6 +23,23 @@ void Collect(const CLI::App* app, const std::string& path, std::map<std::string,
   }
 }
 
+// The command chosen so far, "lectern eval" for instance.
+std::string ChosenCommand(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return app.get_name() + (chosen.empty() ? "" : " " + ChosenCommand(*chosen.back()));
+}
+
+// What the parser's own message leaves to guess.
+std::string Hint(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> left = app.remaining(/*recurse=*/true);
+  if (left.empty()) return "";
+  const bool like_flag = left[0].starts_with('-');
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return like_flag ? " (what stands behind -- is no flag)" : "";
+  const bool no_command = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && std::string_view(error.what()).find("subcommand") != std::string_view::npos;
+  if (!no_command) return "";
+  return internal::Concat(like_flag ? "; there is no flag " : "; there is no command ", left[0], ", `", ChosenCommand(app), " --help` lists them");
+}
+
 }  // namespace
 
 OptionHandle OptionHandle::Required() { return OptionHandle(option_->required()); }
@@ -99,7 +116,7 @@ absl::StatusOr<std::optional<int>> Program::Parse(int argc, char** argv) {
     app_->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);
-    return InvalidArgument(error.what());
+    return InvalidArgument(error.what(), Hint(*app_, error));
   } catch (const Refusal& refusal) {
     return NotSupported(refusal.message);
   }

@@ -1,11 +1,14 @@
 #include "service/cli/terminal.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/json.h"
 #include "base/problem.h"
@@ -24,8 +27,14 @@ void OnSignal(int signal) {
   g_interrupt.Cancel();
 }
 
-void Write(FILE* to, std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), to) != text.size() && to == stdout) std::_Exit(kFailure);
+void Write(FILE* to, std::string_view text) { std::fwrite(text.data(), 1, text.size(), to); }
+
+// A reader of stdout that left (`| head`) needs no message; a full disk does.
+void FlushOut() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  if (errno != EPIPE) std::fprintf(stderr, "! io failed: cannot write to standard output: %s\n", std::strerror(errno));
+  std::_Exit(kFailure);
 }
 
 std::string MessageOf(const absl::Status& status) {
@@ -35,6 +44,14 @@ std::string MessageOf(const absl::Status& status) {
 }  // namespace
 
 CancelToken& InterruptToken() { return g_interrupt; }
+
+void ReserveStandardStreams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1 || errno != EBADF) continue;
+    const int opened = ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);   // the lowest number that is free: this one
+    if (opened != stream && opened >= 0) ::close(opened);
+  }
+}
 
 void InstallSignalHandlers() {
   struct sigaction action = {};
@@ -164,12 +181,12 @@ Terminal::Terminal(const GlobalFlags& flags) : json_(flags.json), log_json_(flag
 
 void Terminal::Out(std::string_view text) const {
   Write(stdout, text);
-  std::fflush(stdout);
+  FlushOut();
 }
 void Terminal::Line(std::string_view text) const {
   Write(stdout, text);
   Write(stdout, "\n");
-  std::fflush(stdout);
+  FlushOut();
 }
 void Terminal::Json(const lectern::Json& value) const {
   if (json_) Line(DumpJson(value));
@@ -180,7 +197,7 @@ void Terminal::Result(const lectern::Json& json, std::string_view text) const {
 }
 void Terminal::Log(Level level, std::string_view text) const {
   if (level > level_) return;
-  std::fflush(stdout);
+  FlushOut();
   Write(stderr, log_json_ ? DumpJson({{"level", kLevelNames[level]}, {"message", std::string(text)}}) : Printable(text));
   Write(stderr, "\n");
 }
@@ -193,7 +210,7 @@ int Terminal::Fail(const absl::Status& status) const {
   if (problem.contains("resume")) Log(kWarn, problem["resume"].get<std::string>());
   const int code = problem["exit_code"];
   if (json_) {
-    std::fflush(stdout);
+    FlushOut();
     Write(stderr, DumpJson(problem) + "\n");
     return code;
   }
@@ -242,14 +259,15 @@ void Progress::Update(int64_t done, int64_t total) {
 void Progress::Draw(int64_t done) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double rate = seconds > 0 ? done / seconds : 0;
+  const int decimals = rate < 10 ? 1 : 0;
   char tail[96];
   if (total_ > 0) {
     const double left = rate > 0 ? (total_ - done) / rate : 0;
-    std::snprintf(tail, sizeof(tail), "%lld/%lld%s%s  %.0f/s  %.0f s left", static_cast<long long>(done),
-                  static_cast<long long>(total_), unit_.empty() ? "" : " ", unit_.c_str(), rate, left);
+    std::snprintf(tail, sizeof(tail), "%lld/%lld%s%s  %.*f/s  %.0f s left", static_cast<long long>(done),
+                  static_cast<long long>(total_), unit_.empty() ? "" : " ", unit_.c_str(), decimals, rate, left);
   } else {
-    std::snprintf(tail, sizeof(tail), "%lld%s%s  %.0f/s", static_cast<long long>(done), unit_.empty() ? "" : " ",
-                  unit_.c_str(), rate);
+    std::snprintf(tail, sizeof(tail), "%lld%s%s  %.*f/s", static_cast<long long>(done), unit_.empty() ? "" : " ",
+                  unit_.c_str(), decimals, rate);
   }
   if (terminal_.interactive()) {
     std::string bar;

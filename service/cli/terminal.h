@@ -7,7 +7,7 @@
 //
 // Shapes:  lines.
 // Threads: one command's thread; Progress::Update from any.
-// Errors:  a closed stdout ends the program with exit code 1 (SIGPIPE is ignored).
+// Errors:  a stdout that takes no more ends the program with exit code 1, with a message unless its reader left (SIGPIPE is ignored).
 // Cost:    a progress bar redraws at most ten times a second; without a terminal it prints a line every 10 s.
 #pragma once
 
@@ -111,5 +111,7 @@ class Progress {
 // The token that SIGINT and SIGTERM cancel: once stops cleanly, twice aborts with 130 or 143.
 CancelToken& InterruptToken();
 void InstallSignalHandlers();
+// A standard stream that the caller closed stays closed: no file opened later gets its number and then our output.
+void ReserveStandardStreams();
 
 }  // namespace lectern::cli

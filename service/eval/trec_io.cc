@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <string_view>
 
+#include "absl/container/flat_hash_set.h"
 #include "base/json.h"
 #include "index/readers/byte_source.h"
 
@@ -121,12 +122,20 @@ absl::StatusOr<RunMap> ReadRun(const std::string& path) {
     }
     return absl::OkStatus();
   }));
+  // Counted twice, a relevant document would lift measures above what they can be.
+  for (const auto& [query, entries] : run) {
+    absl::flat_hash_set<std::string_view> seen;
+    for (const RunEntry& entry : entries) {
+      if (!seen.insert(entry.doc_id).second) return InvalidArgument(path, ": query ", query, " has document ", entry.doc_id, " more than once");
+    }
+  }
   return run;
 }
 
 absl::StatusOr<std::vector<Topic>> ReadTopics(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadUnpacked(path));
   std::vector<Topic> topics;
+  absl::flat_hash_set<std::string> ids;
   RETURN_IF_ERROR(ForEachLine(path, text, [&](std::string_view line, int64_t) -> absl::Status {
     Topic topic;
     if (line[0] == '{') {
@@ -155,6 +164,7 @@ absl::StatusOr<std::vector<Topic>> ReadTopics(const std::string& path) {
       topic.text = fields[1];
     }
     if (topic.id.empty() || topic.text.empty()) return InvalidArgument("a topic needs an id and a text");
+    if (!ids.insert(topic.id).second) return InvalidArgument("the topic id ", topic.id, " came before; a run tells topics apart by their ids");
     topics.push_back(std::move(topic));
     return absl::OkStatus();
   }));

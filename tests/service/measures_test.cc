@@ -115,6 +115,14 @@ TEST(TrecIo, ATopicOfThreeColumnsIsRefusedNotCut) {
   EXPECT_NE(std::string(status.message()).find("t:2"), std::string::npos) << status;
 }
 
+TEST(TrecIo, RefusesWhatWouldCountTwice) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "run", "q1 Q0 d1 1 3 t\nq2 Q0 d1 1 3 t\nq1 Q0 d2 2 2 t\nq1 Q0 d1 3 1 t\n");
+  EXPECT_NE(std::string(ReadRun(dir / "run").status().message()).find("query q1 has document d1 more than once"), std::string::npos);
+  testing::WriteBytes(dir / "topics", "1\twho\n1\twhat\n");
+  EXPECT_NE(std::string(ReadTopics(dir / "topics").status().message()).find("topics:2: the topic id 1 came before"), std::string::npos);
+}
+
 TEST(TrecIo, ReadsTopicsAsJsonLinesOrTabs) {
   testing::TempDir dir;
   testing::WriteBytes(dir / "a", "{\"_id\": \"1\", \"text\": \"who\", \"answers\": [\"x\", \"y\"]}\n");
