@@ -3,6 +3,8 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -13,6 +15,22 @@ namespace {
 // Blocks of records, write buffers and postings come and go in sizes that malloc would keep once it had been asked for them: it raises
 // the size from which freed memory goes back to the system up to 32 MiB. Fixed, ingest's peak under 64 MiB falls from 72 to 61 MiB.
 void ReturnFreedMemory() { mallopt(M_MMAP_THRESHOLD, 256 << 10); }
+
+// With no name its files would lie in the root of the file system.
+absl::Status CheckMayBeOne(const std::string& data_dir) {
+  if (data_dir.empty()) return InvalidArgument("the data directory has no name (--data, LECTERN_DATA)");
+  std::error_code unknown;
+  if (std::filesystem::exists(data_dir, unknown) && !std::filesystem::is_directory(data_dir, unknown)) {
+    return InvalidArgument(data_dir, " is a file; a data directory is a folder");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckIsOne(const std::string& data_dir) {
+  RETURN_IF_ERROR(CheckMayBeOne(data_dir));
+  if (index::DataDirectory::LooksLikeOne(data_dir)) return absl::OkStatus();
+  return NotFound("no data directory at ", data_dir, "; make one with `lectern init ", data_dir, "` or `lectern ingest`");
+}
 
 }  // namespace
 
@@ -31,6 +49,7 @@ ThreadPool& Engine::pool() {
 
 absl::StatusOr<Writer> Engine::OpenWriter() const {
   ReturnFreedMemory();
+  RETURN_IF_ERROR(CheckMayBeOne(data_dir_));
   Writer writer;
   ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForWriting(data_dir_));
   ASSIGN_OR_RETURN(writer.store, OpenStore(writer.directory->manifest().IndexedSeq()));
@@ -38,6 +57,7 @@ absl::StatusOr<Writer> Engine::OpenWriter() const {
 }
 
 absl::StatusOr<Writer> Engine::OpenForRepair(std::vector<std::string>* repaired) const {
+  RETURN_IF_ERROR(CheckMayBeOne(data_dir_));
   Writer writer;
   ASSIGN_OR_RETURN(writer.directory, index::DataDirectory::OpenForRepair(data_dir_, repaired));
   ASSIGN_OR_RETURN(writer.store, OpenStore(0));
@@ -56,9 +76,7 @@ absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenStore(uint64_t
 }
 
 absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenFollower() const {
-  if (!index::DataDirectory::LooksLikeOne(data_dir_)) {
-    return NotFound("no data directory at ", data_dir_, "; make one with `lectern init ", data_dir_, "` or `lectern ingest`");
-  }
+  RETURN_IF_ERROR(CheckIsOne(data_dir_));
   index::StoreOptions options;
   options.mode = index::StoreOptions::Mode::kFollow;
   options.cache_bytes = config_.Int("storage.cache_bytes");
@@ -66,9 +84,7 @@ absl::StatusOr<std::unique_ptr<index::DocumentStore>> Engine::OpenFollower() con
 }
 
 absl::StatusOr<std::string> Engine::ResolveAlias(std::string_view name) const {
-  if (!index::DataDirectory::LooksLikeOne(data_dir_)) {
-    return NotFound("no data directory at ", data_dir_, "; make one with `lectern init ", data_dir_, "` or `lectern ingest`");
-  }
+  RETURN_IF_ERROR(CheckIsOne(data_dir_));
   ASSIGN_OR_RETURN(const index::Manifest manifest, index::DataDirectory::ReadManifest(data_dir_));
   return manifest.Resolve(name);
 }

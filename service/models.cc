@@ -70,7 +70,7 @@ absl::StatusOr<std::string> ModelStore::Resolve(std::string_view model) const {
     if (IsFile(path)) return path;
   }
   return FailedPrecondition("model '", name, "' is neither a path, nor added to ", data_dir_, ", nor in ", models_dir_,
-                            "; run scripts/fetch_models.py, or `lectern model add PATH --as ", name, "`");
+                            "; run scripts/fetch_models.py, or `lectern model add PATH --as ", name, "`; `lectern model list` shows what is at hand");
 }
 
 absl::StatusOr<std::string> ModelStore::Sha256(std::string_view model) const {

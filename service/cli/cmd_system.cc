@@ -96,13 +96,14 @@ std::string Completion(const Program& program, const std::string& shell) {
     return out;
   }
   if (shell == "zsh") out += "#compdef lectern\nautoload -U +X bashcompinit && bashcompinit\n";
-  out += "_lectern() {\n  local current=\"${COMP_WORDS[COMP_CWORD]}\" path=\"\" word\n"
-         "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \"$word\" in -*) ;; *) path=\"${path:+$path }$word\" ;; esac\n  done\n"
-         "  local words\n  while :; do\n    case \"$path\" in\n";
+  // A word that continues the path of commands is one of them; any other is a flag, its value or an argument.
+  out += "_lectern() {\n  local current=\"${COMP_WORDS[COMP_CWORD]}\" path=\"\" known=\"|";
+  for (const auto& [path, line] : words) out += path + "|";
+  out += "\" word next words\n"
+         "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    next=\"${path:+$path }$word\"\n"
+         "    case \"$known\" in *\"|$next|\"*) path=\"$next\" ;; esac\n  done\n  case \"$path\" in\n";
   for (const auto& [path, line] : words) out += "      \"" + path + "\") words=\"" + line + "\" ;;\n";
-  out += "      *) words=\"\" ;;\n    esac\n    [ -z \"$words\" ] && [ -n \"$path\" ] || break\n"
-         "    case \"$path\" in *\" \"*) path=\"${path% *}\" ;; *) path=\"\" ;; esac\n  done\n"
-         "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}\ncomplete -o default -F _lectern lectern\n";
+  out += "  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}\ncomplete -o default -F _lectern lectern\n";
   return out;
 }
 
