@@ -110,6 +110,32 @@ TEST(CudaSelectEdges, MoreThanTheCapacityIsDense) {
   }
 }
 
+// Scale and soft cap are the model's: the cap bends what the heads' best keys are worth beside each other.
+TEST(CudaSelectEdges, TheOracleScalesAndCapsAsAttentionDoes) {
+  constexpr int32_t kLength = 5000, kBlock = 32, kGroup = 4;
+  SelectCase c = Case(Ask::kOracle, {.block_tokens = kBlock, .budget_tokens = 20 * kBlock}, {kLength}, false, 180, kGroup);
+  const auto plain = c.OnDevice();
+  for (const double cap : {0.0, 4.0}) {
+    const double scale = 0.3;
+    c.plan = *Plan(c.problem, {.scale = static_cast<float>(scale), .soft_cap = static_cast<float>(cap)}, {.kind = DeviceKind::kCuda});
+    ASSERT_TRUE(PrepareSelect(c.plan, c.selector, false).ok());
+    std::vector<double> best(NumBlocks(kLength, kBlock), 0);
+    for (int64_t h = 0; h < kGroup; ++h) {
+      std::vector<double> score(kLength, 0);
+      for (int64_t t = 0; t < kLength; ++t) {
+        const int64_t at = DescriptorOffset(c.View(), c.table.data(), 0, t, 1);
+        for (int64_t i = 0; i < 128; ++i) score[t] += scale * Widen(c.type, c.q[h * 128 + i]) * Widen(c.type, c.descriptors[at + i]);
+        if (cap > 0) score[t] = cap * std::tanh(score[t] / cap);
+      }
+      const std::vector<double> p = Softmax<double>(score);
+      for (int64_t t = 0; t < kLength; ++t) best[t / kBlock] = std::max(best[t / kBlock], p[t]);
+    }
+    const auto lists = c.OnDevice();
+    EXPECT_EQ(lists[0], ChooseBlocks<double>(c.selector, best, kLength)) << "cap " << cap;
+    EXPECT_NE(lists, plain) << "cap " << cap;
+  }
+}
+
 // Keys that overflowed. Infinite scores are larger or smaller than all others and equal to each other; what is not a number takes some
 // place, and no more than one.
 TEST(CudaSelectEdges, InfiniteScoresHaveTheirOrderAndNoScoreAtAllAPlace) {
