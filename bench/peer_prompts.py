@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import sys
+import zlib
 
 ANSWER = ("Answer the question using only the passage. Reply with the shortest span of the passage that answers it, "
           "in a few words, no sentence.")
@@ -33,6 +34,8 @@ def write(row):
 def squad_prompts(args):
     from readset import squad
     questions = squad(args.file)
+    if args.half >= 0:
+        questions = [q for q in questions if zlib.crc32(q["title"].encode()) % 2 == args.half]
     if args.kind != "all":
         questions = [q for q in questions if q["impossible"] == (args.kind == "unanswerable")]
     for q in draw(questions, args.n, args.seed):
@@ -92,6 +95,7 @@ def main():
     closed.add_argument("file")
     closed.add_argument("--kind", choices=["all", "answerable", "unanswerable"], default="all")
     closed.add_argument("--not-found", action="store_true")
+    closed.add_argument("--half", type=int, choices=[0, 1], default=-1, help="half of the titles, as lectern's")
     opened = commands.add_parser("open")
     opened.add_argument("file")
     opened.add_argument("questions")
