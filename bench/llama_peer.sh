@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The reader's speed beside llama.cpp, in turns, so that both meet the same machine.
-#   bench/llama_peer.sh PEERS_PYTHON PEERS_FOLDER MEMBW MODEL.gguf [ROUNDS] [ARGS for both: --threads 2 --prompts 512 ...]
+#   bench/llama_peer.sh PEERS_PYTHON PEERS_FOLDER MEMBW MODEL.gguf [ROUNDS] [ARGS for both: --threads 2 --prompts 512 --gen 64 --repeats 3 ...]
 #   bench/llama_peer.sh ~/peers-venv/bin/python ../shared/peers/cpu ./membw qwen.gguf 2
 # Needs build/bench (cmake --preset bench && ninja -C build/bench bench_reader), or BENCH=path to bench_reader.
 # A round is: memory bandwidth, llama.cpp without and with flash attention, ours, memory bandwidth. Prints every JSON line
