@@ -5,7 +5,7 @@
 //
 // Shapes:  device memory is the host's. A kernel is an entry of host_device.cc; a graph is the launches it recorded.
 // Threads: one. Everything is done when the call returns; streams are there in name.
-// Errors:  cudaErrorNotSupported: a kernel that is not a selector.
+// Errors:  cudaErrorNotSupported: a kernel that is not a selector. A kernel that reads or writes past an allocation ends the program.
 // Cost:    simt.h: seconds for what takes a device microseconds.
 #pragma once
 
