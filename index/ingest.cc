@@ -146,6 +146,9 @@ absl::Status IngestRun::Prepare(const std::vector<std::string>& inputs) {
   }
   ASSIGN_OR_RETURN(inputs_, ExpandInputs(inputs, options_.format));
   report_.hidden = inputs_.hidden;
+  std::string own;
+  for (const std::string& path : inputs_.own) own += (own.empty() ? "" : ", ") + path;
+  if (!own.empty()) report_.notes.push_back("left out, as lectern wrote it: " + own);
   if (report_.created_collection && !options_.dry_run) RETURN_IF_ERROR(SaveCollection(*store_, collection_, settings_));
 
   uint64_t identity = 0;

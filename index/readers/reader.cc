@@ -103,6 +103,15 @@ void RejectFile(const std::string& path, const std::string& id, std::string reas
   out->rejects.push_back(std::move(item));
 }
 
+// What lectern itself wrote: `ingest notes .` finds it beside the documents.
+bool IsDataDirectory(const stdfs::path& folder) {
+  std::error_code ignored;
+  if (!stdfs::is_regular_file(folder / "VERSION", ignored)) return false;
+  auto version = ByteSource::Open((folder / "VERSION").string());
+  return version.ok() && (*version)->Peek(13) == "lectern-data ";
+}
+bool IsListOfRejects(const stdfs::path& file) { return file.filename().string().ends_with(".rejects.jsonl"); }
+
 // The files of a folder and its folders, as paths within it, sorted. A file behind a link has the link's name; what cannot be
 // read or is no file is among the rejects, what is hidden is counted.
 absl::StatusOr<std::vector<std::string>> FilesIn(const stdfs::path& folder, ExpandedInputs* out) {
@@ -119,6 +128,9 @@ absl::StatusOr<std::vector<std::string>> FilesIn(const stdfs::path& folder, Expa
       walk.disable_recursion_pending();
     } else if (stdfs::is_directory(status) && walk->is_symlink(unknown)) {
       RejectFile(path, relative, "a link to a folder, which is not followed; name the folder itself", out);
+    } else if (stdfs::is_directory(status) ? IsDataDirectory(walk->path()) : IsListOfRejects(walk->path())) {
+      out->own.push_back(path);
+      walk.disable_recursion_pending();
     } else if (stdfs::is_directory(status)) {
       if (::access(path.c_str(), R_OK | X_OK) == 0) continue;
       RejectFile(path, relative, internal::Concat("cannot list the folder: ", std::strerror(errno)), out);
@@ -190,6 +202,7 @@ absl::StatusOr<ExpandedInputs> ExpandInputs(const std::vector<std::string>& inpu
     const stdfs::file_status status = stdfs::status(input, error);
     if (!stdfs::exists(status)) return NotFound("input ", input, " does not exist");
     if (stdfs::is_directory(status)) {
+      if (IsDataDirectory(input)) return InvalidArgument(input, " is a data directory of lectern, not a folder of documents");
       RETURN_IF_ERROR(ExpandFolder(input, format, &out));
       continue;
     }

@@ -75,6 +75,7 @@ struct ExpandedInputs {
   std::vector<InputFile> files;     // sorted within each folder, so that every run sees the same order
   std::vector<Item> rejects;        // what a folder holds and no reader can read, each with its reason
   int64_t hidden = 0;               // files and folders whose names begin with a dot: left out
+  std::vector<std::string> own;     // data directories and lists of rejects (*.rejects.jsonl) within the folders: left out
 };
 // A pipe's format is told by its name, else it is JSON lines, as standard input is.
 // kNotFound names a missing input; kInvalidArgument an empty folder or a format that does not fit.

@@ -345,6 +345,23 @@ TEST(ExpandInputs, GivesLinksTheirOwnNamesAndSaysWhatItLeavesOut) {
   EXPECT_EQ(found->hidden, 2);
 }
 
+TEST(ExpandInputs, LeavesOutWhatLecternWrote) {
+  testing::TempDir dir;
+  testing::WriteBytes(dir / "a.txt", "a");
+  testing::WriteBytes(dir / "VERSION", "1.2\n");   // of someone else's
+  testing::WriteBytes(dir / "notes.rejects.jsonl", "{}\n");
+  testing::WriteBytes(dir / "lectern-data/VERSION", "lectern-data 1\n");
+  testing::WriteBytes(dir / "lectern-data/store/LOCK", "x");
+  const auto found = ExpandInputs({dir.path()}, Format::kAuto);
+  ASSERT_TRUE(found.ok()) << found.status();
+  std::vector<std::string> seen, own = found->own;
+  for (const InputFile& file : found->files) seen.push_back(file.relative);
+  EXPECT_THAT(seen, ::testing::ElementsAre("VERSION", "a.txt"));
+  std::sort(own.begin(), own.end());
+  EXPECT_THAT(own, ::testing::ElementsAre(dir / "lectern-data", dir / "notes.rejects.jsonl"));
+  EXPECT_THAT(std::string(ExpandInputs({dir / "lectern-data"}, Format::kAuto).status().message()), HasSubstr("is a data directory of lectern"));
+}
+
 TEST(ExpandInputs, TakesNoBytesFromAPipe) {
   testing::TempDir dir;
   for (const char* name : {"pipe", "pipe.csv"}) ASSERT_EQ(::mkfifo((dir / name).c_str(), 0600), 0);
