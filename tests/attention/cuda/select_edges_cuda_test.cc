@@ -1,5 +1,6 @@
 // Selections at the edges: scores that are all alike or without bounds, budgets smaller than what is forced, rows of one block and of a
-// million keys, blocks of all sizes. Lists are those of fp64, exactly. Also run without a device, over tests/attention/simt.
+// million keys, blocks of all sizes. Lists are those of fp64: exactly where scores tie, but for a near-tie where they are drawn. Also run
+// without a device, over tests/attention/simt.
 #include <gmock/gmock.h>
 
 #include "tests/attention/cuda/select_fixture.h"
@@ -23,6 +24,20 @@ testing::Message Tell(Ask ask, const SelectCase& c) {
                             << " forced " << c.selector.first_blocks << " and " << c.selector.last_blocks << (c.selector.count_forced ? " counted" : "") << " longest " << c.problem.max_keys;
 }
 
+// The lists of fp64; with drawn scores one block of a row may stand in for another whose score is as good in fp32.
+void ExpectTruth(const SelectCase& c, bool drawn) {
+  const auto got = c.OnDevice(), want = c.Truth();
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t row = 0; row < got.size(); ++row) {
+    if (!drawn) {
+      ASSERT_EQ(got[row], want[row]) << "row " << row;
+    }
+    std::vector<int32_t> away;
+    std::set_symmetric_difference(got[row].begin(), got[row].end(), want[row].begin(), want[row].end(), std::back_inserter(away));
+    ASSERT_LE(away.size(), 2u) << "row " << row << ": " << got[row].size() << " for " << want[row].size();
+  }
+}
+
 // A query of zeros: every score is zero, and the first blocks win. Without count_forced the forced ones come on top of them.
 TEST(CudaSelectEdges, OfScoresAllAlikeTheFirstAreChosen) {
   for (const Ask ask : kAll) {
@@ -34,7 +49,8 @@ TEST(CudaSelectEdges, OfScoresAllAlikeTheFirstAreChosen) {
         if (mode == SelectMode::kTokens && (ask == Ask::kGate || ask == Ask::kQuestHeads)) lengths.push_back(2100 * 16);
         SelectCase c = Case(ask, {.mode = mode, .block_tokens = 16, .budget_tokens = 40 * 16, .ratio_per_mille = 300, .first_blocks = 2, .last_blocks = 2, .count_forced = counted}, lengths, false, 171);
         std::fill(c.q.begin(), c.q.end(), uint16_t{0});
-        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+        SCOPED_TRACE(Tell(ask, c));
+        ExpectTruth(c, /*drawn=*/false);
       }
     }
   }
@@ -46,7 +62,8 @@ TEST(CudaSelectEdges, ForcedBlocksMayExceedTheBudget) {
       for (const int64_t budget : {1, 4}) {
         // Up to what is forced everything is, and the two ends may overlap.
         const SelectCase c = Case(ask, {.block_tokens = 64, .budget_tokens = budget * 64, .first_blocks = 3, .last_blocks = 3, .count_forced = counted}, {64, 5 * 64, 6 * 64, 6 * 64 + 1, 9000}, false, 172);
-        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+        SCOPED_TRACE(Tell(ask, c));
+        ExpectTruth(c, /*drawn=*/true);
       }
     }
   }
@@ -56,7 +73,8 @@ TEST(CudaSelectEdges, OneBlockIsChosenWhereNothingIsForced) {
   for (const Ask ask : kAll) {
     for (const bool ties : {false, true}) {
       const SelectCase c = Case(ask, {.block_tokens = 16, .budget_tokens = 16, .first_blocks = 0, .last_blocks = 0}, {1, 16, 17, 32, 0, 128 * 16 + 1, 5000}, ties, 173, 1);
-      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " ties " << ties;
+      SCOPED_TRACE(Tell(ask, c));
+      ExpectTruth(c, !ties);
     }
   }
 }
@@ -66,7 +84,8 @@ TEST(CudaSelectEdges, BlocksMayBeFourTokensOrAThousand) {
     for (const int64_t block : {1, 4, 8, 256, 1024}) {
       const auto n = static_cast<int32_t>(block);
       SelectCase c = Case(ask, {.block_tokens = block, .budget_tokens = 5 * block}, {n, 7 * n, 12 * n + 1, std::min(200 * n, 30000)}, true, 174);
-      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+      SCOPED_TRACE(Tell(ask, c));
+      ExpectTruth(c, /*drawn=*/false);
     }
   }
 }
@@ -75,7 +94,8 @@ TEST(CudaSelectEdges, AMillionKeysNextToNone) {
   for (const Ask ask : {Ask::kGate, Ask::kQuest}) {
     for (const bool ties : {false, true}) {
       const SelectCase c = Case(ask, {.mode = SelectMode::kRatio, .block_tokens = 32, .ratio_per_mille = 100}, {1, (1 << 20) - 5, 0, 31}, ties, 175, 1);
-      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c);
+      SCOPED_TRACE(Tell(ask, c));
+      ExpectTruth(c, !ties);
     }
   }
 }
@@ -85,12 +105,14 @@ TEST(CudaSelectEdges, SharesOfNothingAndOfEverything) {
     for (const int64_t per_mille : {0, 1, 999, 1000}) {
       for (const int64_t least : {0, 1000}) {
         const SelectCase c = Case(ask, {.mode = SelectMode::kRatio, .block_tokens = 16, .ratio_per_mille = per_mille, .min_blocks = least, .first_blocks = 0, .last_blocks = least > 0 ? 1 : 0}, {1, 32, 3000}, false, 176);
-        EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " per mille " << per_mille << " at least " << least;
+        SCOPED_TRACE(Tell(ask, c) << " per mille " << per_mille << " at least " << least);
+        ExpectTruth(c, /*drawn=*/true);
       }
     }
     for (const float threshold : {0.0f, 1.0f}) {
       const SelectCase c = Case(ask, {.mode = SelectMode::kThreshold, .block_tokens = 16, .threshold = threshold}, {1, 32, 3000, 0}, false, 177);
-      EXPECT_EQ(c.OnDevice(), c.Truth()) << Tell(ask, c) << " threshold " << threshold;
+      SCOPED_TRACE(Tell(ask, c) << " threshold " << threshold);
+      ExpectTruth(c, /*drawn=*/true);
     }
   }
 }
@@ -131,8 +153,14 @@ TEST(CudaSelectEdges, TheOracleScalesAndCapsAsAttentionDoes) {
       for (int64_t t = 0; t < kLength; ++t) best[t / kBlock] = std::max(best[t / kBlock], p[t]);
     }
     const auto lists = c.OnDevice();
-    EXPECT_EQ(lists[0], ChooseBlocks<double>(c.selector, best, kLength)) << "cap " << cap;
-    EXPECT_NE(lists, plain) << "cap " << cap;
+    const std::vector<int32_t> want = ChooseBlocks<double>(c.selector, best, kLength);
+    std::vector<int32_t> away;
+    std::set_symmetric_difference(lists[0].begin(), lists[0].end(), want.begin(), want.end(), std::back_inserter(away));
+    EXPECT_LE(away.size(), 2u) << "cap " << cap;
+    EXPECT_EQ(lists[0].size(), want.size()) << "cap " << cap;
+    std::vector<int32_t> moved;
+    std::set_symmetric_difference(lists[0].begin(), lists[0].end(), plain[0].begin(), plain[0].end(), std::back_inserter(moved));
+    EXPECT_GT(moved.size(), 2u) << "cap " << cap;
   }
 }
 
@@ -146,10 +174,9 @@ TEST(CudaSelectEdges, InfiniteScoresHaveTheirOrderAndNoScoreAtAllAPlace) {
         for (int64_t block = 0; block < length / 16; block += 5) {
           c.descriptors[DescriptorOffset(c.View(), c.table.data(), 0, block, 16) + block % 7] = nan ? CudaCase::kNan : block % 2 == 0 ? 0x7f80 : 0xff80;
         }
+        SCOPED_TRACE(Tell(Ask::kGate, c));
         const auto lists = c.OnDevice();
-        if (!nan) {
-          EXPECT_EQ(lists, c.Truth()) << Tell(Ask::kGate, c);
-        }
+        if (!nan) ExpectTruth(c, /*drawn=*/true);
         EXPECT_EQ(static_cast<int64_t>(lists[0].size()), budget);
         EXPECT_TRUE(std::is_sorted(lists[0].begin(), lists[0].end(), std::less_equal<>()));
       }
