@@ -69,6 +69,7 @@ absl::StatusOr<std::string> ModelStore::Resolve(std::string_view model) const {
   for (const std::string& path : {models_dir_ + "/" + name, models_dir_ + "/" + name + ".gguf", name}) {
     if (IsFile(path)) return path;
   }
+  if (name.find('/') != std::string::npos) return FailedPrecondition("there is no model at ", name, ", neither a .gguf file nor a folder");
   return FailedPrecondition("model '", name, "' is neither a path, nor added to ", data_dir_, ", nor in ", models_dir_,
                             "; run scripts/fetch_models.py, or `lectern model add PATH --as ", name, "`; `lectern model list` shows what is at hand");
 }

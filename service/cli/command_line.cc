@@ -32,12 +32,11 @@ std::string ChosenCommand(const CLI::App& app) {
 // What the parser's own message leaves to guess.
 std::string Hint(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> left = app.remaining(/*recurse=*/true);
-  if (left.empty()) return "";
-  const bool like_flag = left[0].starts_with('-');
+  const bool like_flag = !left.empty() && left[0].starts_with('-');
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return like_flag ? " (what stands behind -- is no flag)" : "";
-  const bool no_command = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && std::string_view(error.what()).find("subcommand") != std::string_view::npos;
-  if (!no_command) return "";
-  return internal::Concat(like_flag ? "; there is no flag " : "; there is no command ", left[0], ", `", ChosenCommand(app), " --help` lists them");
+  if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr || std::string_view(error.what()).find("subcommand") == std::string_view::npos) return "";
+  const std::string wrong = left.empty() ? "" : internal::Concat("there is no ", like_flag ? "flag " : "command ", left[0], ", ");
+  return internal::Concat("; ", wrong, "`", ChosenCommand(app), " --help` lists them");
 }
 
 }  // namespace
