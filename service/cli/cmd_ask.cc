@@ -113,6 +113,7 @@ absl::StatusOr<int> Ask(Context& context, const Args& args) {
   options.top_p = args.top_p;
   options.stop = args.stop;
   options.seed = args.seed;
+  if (args.stream && !context.flags.json) return InvalidArgument("--stream writes events and needs --json");
   if (args.question.empty()) return InvalidArgument("the question is empty");
   if (static_cast<int64_t>(args.question.size()) > answer::kMaxQuestionBytes) {
     return InvalidArgument("a question has at most ", answer::kMaxQuestionBytes, " bytes, got ", args.question.size());
@@ -186,7 +187,7 @@ void RegisterAsk(Registry& registry) {
   ask.Option("--seed", args->seed, "prose, above temperature 0");
   ask.Option("--stop", args->stop, "prose: end before this text; several may be given").TakesOne();
   registry.Setting(ask, "--sparse", "reader.sparse", "auto or off; ratios need a build with sparse decoding");
-  ask.Flag("--stream", args->stream, "with --json: events as they come");
+  ask.Flag("--stream", args->stream, "events as they come; needs --json");
   AddSearchFlags(registry, ask, args->search);
 }
 

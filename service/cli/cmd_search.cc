@@ -212,6 +212,7 @@ void RegisterSearch(Registry& registry) {
       .OneOf({"operators", "words"});
   search.Option("--tag", args->tag, "tag of the run");
   AddSearchFlags(registry, search, args->search);
+  search.Flag("--explain", args->search.explain, "how each score came about");
   RegisterAsk(registry);
 }
 

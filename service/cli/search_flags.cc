@@ -47,7 +47,6 @@ void AddSearchFlags(Registry& registry, CommandLine command, SearchFlags& flags)
   command.Option("--rerank", flags.rerank, "cross-encoder that orders the best hits again: id or path");
   command.Option("--rerank-depth", flags.rerank_depth, "hits that the cross-encoder scores, 1..1000; default 50");
   command.Flag("--chunks", flags.chunks, "list every chunk instead of the best of each document");
-  command.Flag("--explain", flags.explain, "how each score came about");
   registry.Means(command, "--k", "search.k");
   registry.Means(command, "--retrievers", "search.default_retrievers");
   registry.Means(command, "--fusion", "search.fusion");
