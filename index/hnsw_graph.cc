@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <string>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -64,7 +65,7 @@ absl::Status CheckLayout(std::string_view bytes, int64_t rows, int64_t dim) {
   constexpr size_t kNumbers = 5 * sizeof(int);
   if (bytes.size() < kNumbers) return DataLoss("ends within its numbers");
   bytes.remove_prefix(kNumbers);
-  if (!skip_header("IxFI", 0) || bytes != std::string_view("\0\0\0\0\0\0\0", sizeof(uint64_t))) {
+  if (!skip_header("IxFI", 0) || bytes != std::string(sizeof(uint64_t), '\0')) {
     return DataLoss("must end with a flat index of no vectors");
   }
   return absl::OkStatus();

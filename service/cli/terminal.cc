@@ -27,14 +27,18 @@ void OnSignal(int signal) {
   g_interrupt.Cancel();
 }
 
-void Write(FILE* to, std::string_view text) { std::fwrite(text.data(), 1, text.size(), to); }
-
 // A reader of stdout that left (`| head`) needs no message; a full disk does.
-void FlushOut() {
-  errno = 0;
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+[[noreturn]] void EndWithoutOut() {
   if (errno != EPIPE) std::fprintf(stderr, "! io failed: cannot write to standard output: %s\n", std::strerror(errno));
   std::_Exit(kFailure);
+}
+
+void Write(FILE* to, std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), to) != text.size() && to == stdout) EndWithoutOut();
+}
+
+void FlushOut() {
+  if (std::fflush(stdout) != 0) EndWithoutOut();
 }
 
 std::string MessageOf(const absl::Status& status) {
