@@ -60,7 +60,8 @@ constexpr bool Uses(const Weight (&weights)[n], std::string_view name) {
 
 }  // namespace
 
-const double kDefaultTrust = 0.157;
+// Keeps 91 % of the exact answers of half 0 (90 % and one standard error).
+const double kDefaultTrust = 0.169;
 
 bool AsksOutright() { return Uses(kTrust, "refusal") || Uses(kTrust, "yes") || Uses(kRankSecond, "yes"); }
 
