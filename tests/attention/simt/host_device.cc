@@ -1,6 +1,7 @@
 // The device of cuda_runtime_api.h, and its kernels: kernels.h for a machine without CUDA.
 #include "tests/attention/simt/simt_ptx.h"
 
+#include "attention/cuda/decode.cuh"
 #include "attention/cuda/oracle.cuh"
 #include "attention/cuda/select.cuh"
 
@@ -19,7 +20,7 @@ struct CUgraph_st {
 namespace lectern::attention {
 
 constexpr int kMostShared = 232448;
-alignas(128) char shared[kMostShared + simt::kBehind];  // what the kernels declare
+alignas(1024) char shared[kMostShared + simt::kBehind];  // what the kernels declare
 
 namespace {
 
@@ -27,8 +28,14 @@ CUgraph_st* recording = nullptr;
 
 struct HostKernel {
   cuda::KernelId id;
-  void (*run)(SelectParams);  // null: it can be planned for, not launched
+  void (*run)(SelectParams) = nullptr;  // both null: it can be planned for, not launched
+  void (*decode)(DecodeParams) = nullptr;
 };
+
+template <class Element, int kD, int kRowTiles, bool kSparse, bool kLean = false>
+constexpr HostKernel kDecode = {{.family = cuda::KernelFamily::kDecode, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = 8, .row_tiles = kRowTiles,
+                                 .stages = 2 * 128 / kD, .sparse = kSparse, .lean = kLean},
+                                nullptr, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean>};
 
 template <class Element, int kD>
 constexpr cuda::KernelId SelectId(ScoreKind kind, int ctas, int warps) {
@@ -61,14 +68,31 @@ const HostKernel kKernels[] = {
     kEntry<ptx::Fp16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kQuestHeads, 8, 8>,
 #endif
 };
+const HostKernel kDecodes[] = {
+    kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>,
+    kDecode<ptx::Bf16, 64, 1, false>, kDecode<ptx::Bf16, 64, 1, true>,
+#ifdef LECTERN_EVERY_FORM
+    kDecode<ptx::Bf16, 128, 2, false>, kDecode<ptx::Bf16, 128, 2, true>, kDecode<ptx::Bf16, 64, 2, false>, kDecode<ptx::Bf16, 64, 2, true>,
+    kDecode<ptx::Fp16, 128, 1, false>, kDecode<ptx::Fp16, 128, 1, true>, kDecode<ptx::Fp16, 128, 1, true, true>,
+    kDecode<ptx::Fp16, 64, 1, false>, kDecode<ptx::Fp16, 64, 1, true>,
+    kDecode<ptx::Fp16, 128, 2, false>, kDecode<ptx::Fp16, 128, 2, true>, kDecode<ptx::Fp16, 64, 2, false>, kDecode<ptx::Fp16, 64, 2, true>,
+#endif
+};
 const HostKernel kNotHere{};
 
-cudaError_t Run(const HostKernel& kernel, const simt::Grid& cluster, unsigned ctas, const SelectParams& params) {
+// Clusters one after the other, in any order.
+template <class Params>
+cudaError_t Run(void (*kernel)(Params), const simt::Grid& cluster, unsigned ctas, const Params& params) {
   static unsigned seed = 0;
-  for (unsigned block = 0; block < ctas; block += cluster.ctas) {
+  std::vector<int> blocks;
+  for (unsigned block = 0; block < ctas; block += cluster.ctas) blocks.push_back(static_cast<int>(block));
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(seed));
+  for (const int block : blocks) {
     simt::Grid grid = cluster;
-    grid.first_block = static_cast<int>(block);
-    simt::RunCluster(grid, ++seed, [&] { kernel.run(params); });
+    grid.first_block = block;
+    grid.all_blocks = static_cast<int>(ctas);
+    ptx::pending_copies.clear();
+    simt::RunCluster(grid, ++seed, [&] { kernel(params); });
   }
   return cudaSuccess;
 }
@@ -78,6 +102,12 @@ cudaError_t Run(const HostKernel& kernel, const simt::Grid& cluster, unsigned ct
 namespace cuda {
 
 const void* FindKernel(const KernelId& id) {
+  if (id.family == KernelFamily::kDecode) {
+    for (const HostKernel& kernel : kDecodes) {
+      if (kernel.id == id) return &kernel;
+    }
+    return &kNotHere;
+  }
   if (id.family != KernelFamily::kSelect && id.family != KernelFamily::kOracle) return &kNotHere;
   for (const HostKernel& kernel : kKernels) {
     if (kernel.id == id) return &kernel;
@@ -93,14 +123,19 @@ using namespace lectern::attention;
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void** arguments) {
   const HostKernel& host = *static_cast<const HostKernel*>(kernel);
-  if (host.run == nullptr) return cudaErrorNotSupported;
+  if (host.run == nullptr && host.decode == nullptr) return cudaErrorNotSupported;
   simt::Grid cluster{.threads = static_cast<int>(config->blockDim.x), .shared_bytes = static_cast<int>(config->dynamicSmemBytes), .shared = shared};
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) cluster.ctas = static_cast<int>(config->attrs[i].val.clusterDim.x);
   }
   if (config->gridDim.x % cluster.ctas != 0 || cluster.shared_bytes > kMostShared || cluster.threads > 1024) return cudaErrorInvalidValue;
   const unsigned ctas = config->gridDim.x;
-  const auto run = [host, cluster, ctas, params = *static_cast<const SelectParams*>(arguments[0])] { return Run(host, cluster, ctas, params); };
+  std::function<cudaError_t()> run;
+  if (host.decode != nullptr) {
+    run = [host, cluster, ctas, params = *static_cast<const DecodeParams*>(arguments[0])] { return Run(host.decode, cluster, ctas, params); };
+  } else {
+    run = [host, cluster, ctas, params = *static_cast<const SelectParams*>(arguments[0])] { return Run(host.run, cluster, ctas, params); };
+  }
   if (recording == nullptr) return run();
   recording->launches.push_back(run);
   return cudaSuccess;

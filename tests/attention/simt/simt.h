@@ -78,6 +78,7 @@ struct Grid {
   int shared_bytes = 0;
   char* shared = nullptr;  // [shared_bytes + kBehind]: the kernel's dynamic shared memory; it holds that of the CTA that runs
   int first_block = 0;     // blockIdx.x of the cluster's first CTA
+  int all_blocks = 1;      // gridDim.x
 };
 [[noreturn]] inline void Fail(const char* why) {
   std::fprintf(stderr, "simt: %s\n", why);
@@ -143,7 +144,10 @@ class Cluster {
   unsigned thread() const { return static_cast<unsigned>(current_ % grid_.threads); }
   int rank() const { return current_ / grid_.threads; }
   unsigned block() const { return static_cast<unsigned>(grid_.first_block + rank()); }
-  const char* shared() const { return grid_.shared; }
+  char* shared() const { return grid_.shared; }
+  unsigned blocks() const { return static_cast<unsigned>(grid_.all_blocks); }
+  size_t current() const { return static_cast<size_t>(current_); }
+  unsigned Draw() { return static_cast<unsigned>(random_()); }
 
   // What the lanes of the current thread's warp say in one instruction.
   struct Said {
@@ -277,6 +281,12 @@ struct BlockIndex {
   } x;
 };
 
+struct GridSize {
+  struct X {
+    operator unsigned() const { return Cluster::current_cluster->blocks(); }
+  } x;
+};
+
 template <class T>
 T Value(const Cluster::Said& said) {
   T value;
@@ -300,8 +310,10 @@ T Reduce(const char* instruction, T value, const Join& join) {
 
 inline const simt::ThreadIndex threadIdx;
 inline const simt::BlockIndex blockIdx;
+inline const simt::GridSize gridDim;
 inline int simt_lane() { return static_cast<int>(threadIdx.x % 32); }
 
+inline void __syncwarp() { simt::Say("syncwarp", 0); }
 inline void __syncthreads() { simt::Cluster::current_cluster->Wait(simt::Cluster::kAtBlock); }
 template <class T>
 T __shfl_sync(unsigned, T value, int from) {
@@ -323,6 +335,8 @@ inline unsigned __ballot_sync(unsigned, bool value) {
   for (int i = 0; i < 32; ++i) bits |= (simt::Value<bool>(lanes[i]) ? 1u : 0u) << i;
   return bits;
 }
+inline bool __any_sync(unsigned all, bool value) { return __ballot_sync(all, value) != 0; }
+inline bool __all_sync(unsigned all, bool value) { return __ballot_sync(all, value) == ~0u; }
 template <class T>
 T __reduce_min_sync(unsigned, T value) {
   return simt::Reduce("redux.min", value, [](T a, T b) { return std::min(a, b); });

@@ -1,4 +1,4 @@
-// tests/attention/simt/simt_ptx.h: attention/cuda/ptx.cuh for the threads of simt.h, as far as the selectors use it: each instruction as
+// tests/attention/simt/simt_ptx.h: attention/cuda/ptx.cuh for the threads of simt.h, as far as selectors and decode use it: each instruction as
 // its manual tells it.
 //
 //   #include "tests/attention/simt/simt_ptx.h"     // in place of simt.h and before the .cuh under test
@@ -6,10 +6,13 @@
 //
 // Shapes:  an address of shared memory is 24 bits of offset below the CTA's rank plus one; 0 there is the CTA's own.
 // Threads: as simt.h.
-// Errors:  as simt.h, and a load of 16 bytes that are not aligned. Sums of a matrix product are rounded once, which no device does:
+// Errors:  as simt.h, and a load, a copy or a row of a matrix that is not aligned. Sums of a matrix product are rounded once, which no device does:
 //          where scores are not equal to the bit, compare with a tolerance.
 // Cost:    as simt.h.
 #pragma once
+
+#include <map>
+#include <type_traits>
 
 #include "tests/attention/simt/simt.h"
 
@@ -29,6 +32,14 @@
 #define ClusterArriveRelaxed DeviceClusterArriveRelaxed
 #define ClusterArrive DeviceClusterArrive
 #define ClusterWait DeviceClusterWait
+#define LdMatrix4 DeviceLdMatrix4
+#define LdMatrix4Trans DeviceLdMatrix4Trans
+#define Transpose8x8 DeviceTranspose8x8
+#define CpAsync16OrZero DeviceCpAsync16OrZero
+#define CpAsyncCommit DeviceCpAsyncCommit
+#define CpAsyncWait DeviceCpAsyncWait
+#define AddAcqRel DeviceAddAcqRel
+#define LoadL2 DeviceLoadL2
 #include "attention/cuda/ptx.cuh"
 #undef Bf16
 #undef Fp16
@@ -45,6 +56,14 @@
 #undef ClusterArriveRelaxed
 #undef ClusterArrive
 #undef ClusterWait
+#undef LdMatrix4
+#undef LdMatrix4Trans
+#undef Transpose8x8
+#undef CpAsync16OrZero
+#undef CpAsyncCommit
+#undef CpAsyncWait
+#undef AddAcqRel
+#undef LoadL2
 
 #include "base/dtype.h"
 
@@ -62,6 +81,14 @@ struct Element16 {
   }
   static u32 Min(u32 a, u32 b) { return Halves(a, b, [](float x, float y) { return x < y; }); }
   static u32 Max(u32 a, u32 b) { return Halves(a, b, [](float x, float y) { return x > y; }); }
+  static u16 Bits(float x) {
+    if constexpr (std::is_same_v<Type, bf16>) {
+      return ToBf16(x).bits;
+    } else {
+      return ToFp16(x).bits;
+    }
+  }
+  static u32 Pack(float low, float high) { return Bits(low) | static_cast<u32>(Bits(high)) << 16; }
   // Lane l has of a rows l / 4 and l / 4 + 8, columns 2 (l % 4) and the next, and the same eight further on; of b those rows of column
   // l / 4; of d rows l / 4 and l / 4 + 8, columns 2 (l % 4) and the next.
   static void Mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -98,6 +125,77 @@ inline uint4 LoadOnce(const void* p, u64) {
 }
 
 inline u32 SharedAddress(const void* p) { return static_cast<u32>(static_cast<const char*>(p) - simt::Cluster::current_cluster->shared()); }
+// Four matrices of 8 x 8 two-byte elements; lane l names row l % 8 of matrix l / 8.
+inline u16 HalfAt(u32 address) {
+  u16 x;
+  std::memcpy(&x, simt::Cluster::current_cluster->shared() + address, sizeof(x));
+  return x;
+}
+inline void LdMatrix4(u32 (&r)[4], u32 address) {
+  if (address % 16 != 0) simt::Fail("a row of a matrix that is not aligned");
+  const simt::Cluster::Said* lanes = simt::Say("ldmatrix", address);
+  for (int i = 0; i < 4; ++i) {
+    const u32 at = simt::Value<u32>(lanes[i * 8 + simt_lane() / 4]) + simt_lane() % 4 * 4;
+    r[i] = HalfAt(at) | static_cast<u32>(HalfAt(at + 2)) << 16;
+  }
+}
+inline void LdMatrix4Trans(u32 (&r)[4], u32 address) {
+  if (address % 16 != 0) simt::Fail("a row of a matrix that is not aligned");
+  const simt::Cluster::Said* lanes = simt::Say("ldmatrix.trans", address);
+  for (int i = 0; i < 4; ++i) {
+    const auto at = [&](int row) { return HalfAt(simt::Value<u32>(lanes[i * 8 + row]) + simt_lane() / 4 * 2); };
+    r[i] = at(simt_lane() % 4 * 2) | static_cast<u32>(at(simt_lane() % 4 * 2 + 1)) << 16;
+  }
+}
+inline u32 Transpose8x8(u32 x) {
+  const simt::Cluster::Said* lanes = simt::Say("movmatrix", x);
+  const auto at = [&](int row) { return simt::Value<u32>(lanes[row * 4 + simt_lane() / 8]) >> simt_lane() / 4 % 2 * 16 & 0xffff; };
+  return at(simt_lane() % 4 * 2) | at(simt_lane() % 4 * 2 + 1) << 16;
+}
+
+// Copies are there at once or when their thread has waited for them, as the seed draws.
+struct Copy {
+  u32 to;
+  const void* from;  // null: zeros
+  void Do() const {
+    char* at = simt::Cluster::current_cluster->shared() + to;
+    from == nullptr ? std::memset(at, 0, 16) : std::memcpy(at, from, 16);
+  }
+};
+struct Copies {
+  std::vector<std::vector<Copy>> groups{1};
+};
+inline std::map<size_t, Copies> pending_copies;  // by thread; cleared before a cluster runs
+inline Copies& OfThisThread() { return pending_copies[simt::Cluster::current_cluster->current()]; }
+inline void CpAsync16OrZero(u32 to, const void* from, bool keep, u64) {
+  if (to % 16 != 0 || (keep && reinterpret_cast<uintptr_t>(from) % 16 != 0)) simt::Fail("a copy that is not aligned");
+  const Copy copy{to, keep ? from : nullptr};
+  if (simt::Cluster::current_cluster->Draw() % 2 == 0) {
+    copy.Do();
+  } else {
+    OfThisThread().groups.back().push_back(copy);
+  }
+}
+inline void CpAsyncCommit() { OfThisThread().groups.emplace_back(); }
+template <int kPending>
+void CpAsyncWait() {
+  std::vector<std::vector<Copy>>& groups = OfThisThread().groups;  // the last is open
+  while (groups.size() > kPending + 1) {
+    for (const Copy& copy : groups.front()) copy.Do();
+    groups.erase(groups.begin());
+  }
+}
+inline u32 AddAcqRel(u32* counter, u32 value) {
+  const u32 before = *counter;
+  *counter += value;
+  return before;
+}
+template <class T>
+T LoadL2(const T* p) {
+  if (reinterpret_cast<uintptr_t>(p) % sizeof(T) != 0) simt::Fail("a load that is not aligned");
+  return *p;
+}
+
 inline u32 ClusterRank() { return static_cast<u32>(simt::Cluster::current_cluster->rank()); }
 inline u32 MapToRank(u32 address, u32 rank) { return address | (rank + 1) << 24; }
 inline unsigned* ClusterWord(u32 address) { return simt::Cluster::current_cluster->Remote(static_cast<int>(address >> 24) - 1, address & 0xffffff); }
