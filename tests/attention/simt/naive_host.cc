@@ -1,5 +1,7 @@
 // tests/attention/cuda/naive.h without a device: every sum in fp64, in order.
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "base/dtype.h"
