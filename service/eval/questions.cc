@@ -154,8 +154,9 @@ absl::StatusOr<std::vector<EvalQuestion>> ReadQuestions(const std::string& path)
 absl::StatusOr<std::vector<EvalQuestion>> ParseQuestions(std::string_view text, const std::string& name) {
   std::vector<EvalQuestion> out;
   // SQuAD is one object that holds "data"; in JSON lines each line is an object of its own.
-  const size_t first_end = std::min(text.find('\n'), text.size());
-  const absl::StatusOr<Json> first = ParseJson(text.substr(0, first_end));
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos) return InvalidArgument(name, " holds no question");
+  const absl::StatusOr<Json> first = ParseJson(text.substr(begin, std::min(text.find('\n', begin), text.size()) - begin));
   const bool lines = first.ok() && first->is_object() && !first->contains("data");
   if (lines) {
     int64_t number = 0;

@@ -163,10 +163,19 @@ TEST(Questions, AreReadFromSquadAndFromJsonLines) {
   EXPECT_FALSE((*lines)[2].judged) << "no answers given is not the same as none accepted";
 }
 
+TEST(Questions, ABlankFirstLineIsSkippedLikeAnyOther) {
+  const auto lines = ParseQuestions("\r\n \n{\"question\":\"Q?\"}\n", "f");
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  ASSERT_EQ(lines->size(), 1u);
+  EXPECT_EQ((*lines)[0].id, "3");
+}
+
 TEST(Questions, BadFilesAreRefusedWithTheLine) {
   const auto message = [](std::string_view text) { return std::string(ParseQuestions(text, "f").status().message()); };
   EXPECT_NE(message("{}").find("f:1"), std::string::npos);
   EXPECT_NE(message("[1]").find("neither SQuAD"), std::string::npos);
+  EXPECT_EQ(message(""), "f holds no question");
+  EXPECT_EQ(message(" \r\n\n"), "f holds no question");
   EXPECT_NE(message(R"({"data":[{"title":"T"}]})").find("paragraphs"), std::string::npos);
   EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\"}\n{\"id\":\"a\",\"text\":\"R\"}\n").find("twice"), std::string::npos);
   EXPECT_NE(message("{\"id\":\"a\",\"text\":\"Q\"}\n{\"id\":\"b\"}\n").find("f:2"), std::string::npos);
