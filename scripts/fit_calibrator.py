@@ -32,6 +32,13 @@ TRUST = ("logprob not_found tokens coverage gap missing_names in_question negate
          "question_logprob worst_question_word worst_gain refusal yes gain worst_word_gain unexplained").split()
 
 
+KEPT = 0.91  # share of the exact answers that the threshold keeps
+
+
+def opened(path):
+    return (lzma.open if path.endswith(".xz") else open)(path, "rt", encoding="utf-8")
+
+
 def normalise(text):
     text = "".join(c for c in text.lower() if c not in string.punctuation)
     return re.sub(r"\b(a|an|the)\b", " ", text).split()
@@ -53,7 +60,7 @@ def golds_of(path, half=-1):
 
 
 def questions_of(path):
-    with (lzma.open if path.endswith(".xz") else open)(path, "rt", encoding="utf-8") as f:
+    with opened(path) as f:
         text = f.read()
     if '"data"' in text[:200]:
         return [{"id": qa["id"], "title": article["title"], "answers": [a["text"] for a in qa["answers"]]}
@@ -63,7 +70,7 @@ def questions_of(path):
 
 
 def rows_of(path, golds):
-    with (lzma.open if path.endswith(".xz") else open)(path, "rt", encoding="utf-8") as f:
+    with opened(path) as f:
         return [row for row in map(json.loads, f) if row.get("id") in golds and "features" in row]
 
 
@@ -128,8 +135,8 @@ def fit_logistic(x, y, l2):
     return minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
 
 
-def at_kept(trust, right, unanswerable, keep=0.91):
-    threshold = np.sort(trust[right])[int(np.floor((1 - keep) * right.sum()))]
+def at_kept(trust, right, unanswerable):
+    threshold = np.sort(trust[right])[int(np.floor((1 - KEPT) * right.sum()))]
     return threshold, np.mean(trust[unanswerable] < threshold), np.mean(trust[~unanswerable] < threshold)
 
 
@@ -142,7 +149,7 @@ def auc(score, of):
 def describe(name, score, y, exact, none, false_abstentions):
     threshold, refused, lost = at_kept(score, exact, none)
     low = np.mean(score[none] < np.quantile(score[~none], false_abstentions))
-    print(f"# {name}: AUC right {auc(score, y):.3f}, answerable {auc(score, ~none):.3f}; keeping 91 % of {exact.sum()} exact answers (from {threshold:.4f}) it "
+    print(f"# {name}: AUC right {auc(score, y):.3f}, answerable {auc(score, ~none):.3f}; keeping {KEPT:.0%} of {exact.sum()} exact answers (from {threshold:.4f}) it "
           f"abstains on {refused:.3f} of {none.sum()} unanswerable, {lost:.3f} of {(~none).sum()} answerable; at {false_abstentions} of the answerable on {low:.3f}")
 
 

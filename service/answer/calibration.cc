@@ -60,7 +60,7 @@ constexpr bool Uses(const Weight (&weights)[n], std::string_view name) {
 
 }  // namespace
 
-// Keeps 91 % of the exact answers of half 0 (90 % and one standard error).
+// Keeps 91 % of the exact answers of half 0 (90 % and one standard error): scripts/fit_calibrator.py trust, its line "on file".
 const double kDefaultTrust = 0.169;
 
 bool AsksOutright() { return Uses(kTrust, "refusal") || Uses(kTrust, "yes") || Uses(kRankSecond, "yes"); }

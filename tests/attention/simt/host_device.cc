@@ -26,25 +26,47 @@ namespace {
 
 CUgraph_st* recording = nullptr;
 
+// Clusters one after the other, in any order.
+template <class Params>
+cudaError_t Run(void (*kernel)(Params), const simt::Grid& cluster, unsigned ctas, const Params& params) {
+  static unsigned seed = 0;
+  std::vector<int> blocks;
+  for (unsigned block = 0; block < ctas; block += cluster.ctas) blocks.push_back(static_cast<int>(block));
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(seed));
+  for (const int block : blocks) {
+    simt::Grid grid = cluster;
+    grid.first_block = block;
+    grid.all_blocks = static_cast<int>(ctas);
+    ptx::pending_copies.clear();
+    simt::RunCluster(grid, ++seed, [&] { kernel(params); });
+  }
+  return cudaSuccess;
+}
+
+using Launch = std::function<cudaError_t()>;
+template <class Params, void (*kKernel)(Params)>
+Launch Bind(const simt::Grid& cluster, unsigned ctas, const void* params) {
+  return [cluster, ctas, held = *static_cast<const Params*>(params)] { return Run(kKernel, cluster, ctas, held); };
+}
+
 struct HostKernel {
   cuda::KernelId id;
-  void (*run)(SelectParams) = nullptr;  // both null: it can be planned for, not launched
-  void (*decode)(DecodeParams) = nullptr;
+  Launch (*bind)(const simt::Grid& cluster, unsigned ctas, const void* params) = nullptr;  // null: it can be planned for, not launched
 };
 
 template <class Element, int kD, int kRowTiles, bool kSparse, bool kLean = false>
 constexpr HostKernel kDecode = {{.family = cuda::KernelFamily::kDecode, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = 8, .row_tiles = kRowTiles,
                                  .stages = 2 * 128 / kD, .sparse = kSparse, .lean = kLean},
-                                nullptr, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean>};
+                                &Bind<DecodeParams, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean>>};
 
 template <class Element, int kD>
 constexpr cuda::KernelId SelectId(ScoreKind kind, int ctas, int warps) {
   return {.family = cuda::KernelFamily::kSelect, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = warps, .kind = kind, .ctas = ctas};
 }
 template <class Element, int kD, ScoreKind kKind, int kCtas, int kWarps>
-constexpr HostKernel kEntry = {SelectId<Element, kD>(kKind, kCtas, kWarps), &SelectKernel<Element, kD, kKind, kCtas, kWarps>};
+constexpr HostKernel kEntry = {SelectId<Element, kD>(kKind, kCtas, kWarps), &Bind<SelectParams, &SelectKernel<Element, kD, kKind, kCtas, kWarps>>};
 template <class Element, int kD>
-constexpr HostKernel kOracle = {{.family = cuda::KernelFamily::kOracle, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD}, &OracleKernel<Element, kD>};
+constexpr HostKernel kOracle = {{.family = cuda::KernelFamily::kOracle, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD}, &Bind<SelectParams, &OracleKernel<Element, kD>>};
 
 // Each form of launch.cc once at least; all of them LECTERN_EVERY_FORM.
 const HostKernel kKernels[] = {
@@ -67,8 +89,6 @@ const HostKernel kKernels[] = {
     kEntry<ptx::Fp16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kResa, 4, 8>,
     kEntry<ptx::Fp16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kQuestHeads, 8, 8>,
 #endif
-};
-const HostKernel kDecodes[] = {
     kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>,
     kDecode<ptx::Bf16, 64, 1, false>, kDecode<ptx::Bf16, 64, 1, true>,
 #ifdef LECTERN_EVERY_FORM
@@ -80,39 +100,15 @@ const HostKernel kDecodes[] = {
 };
 const HostKernel kNotHere{};
 
-// Clusters one after the other, in any order.
-template <class Params>
-cudaError_t Run(void (*kernel)(Params), const simt::Grid& cluster, unsigned ctas, const Params& params) {
-  static unsigned seed = 0;
-  std::vector<int> blocks;
-  for (unsigned block = 0; block < ctas; block += cluster.ctas) blocks.push_back(static_cast<int>(block));
-  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(seed));
-  for (const int block : blocks) {
-    simt::Grid grid = cluster;
-    grid.first_block = block;
-    grid.all_blocks = static_cast<int>(ctas);
-    ptx::pending_copies.clear();
-    simt::RunCluster(grid, ++seed, [&] { kernel(params); });
-  }
-  return cudaSuccess;
-}
-
 }  // namespace
 
 namespace cuda {
 
 const void* FindKernel(const KernelId& id) {
-  if (id.family == KernelFamily::kDecode) {
-    for (const HostKernel& kernel : kDecodes) {
-      if (kernel.id == id) return &kernel;
-    }
-    return &kNotHere;
-  }
-  if (id.family != KernelFamily::kSelect && id.family != KernelFamily::kOracle) return &kNotHere;
   for (const HostKernel& kernel : kKernels) {
     if (kernel.id == id) return &kernel;
   }
-  return nullptr;
+  return id.family == KernelFamily::kSelect || id.family == KernelFamily::kOracle ? nullptr : &kNotHere;
 }
 const char* BuildKernel(const KernelId& id) { return FindKernel(id) != nullptr ? nullptr : "the host has no such selector"; }
 
@@ -123,19 +119,13 @@ using namespace lectern::attention;
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void** arguments) {
   const HostKernel& host = *static_cast<const HostKernel*>(kernel);
-  if (host.run == nullptr && host.decode == nullptr) return cudaErrorNotSupported;
+  if (host.bind == nullptr) return cudaErrorNotSupported;
   simt::Grid cluster{.threads = static_cast<int>(config->blockDim.x), .shared_bytes = static_cast<int>(config->dynamicSmemBytes), .shared = shared};
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) cluster.ctas = static_cast<int>(config->attrs[i].val.clusterDim.x);
   }
   if (config->gridDim.x % cluster.ctas != 0 || cluster.shared_bytes > kMostShared || cluster.threads > 1024) return cudaErrorInvalidValue;
-  const unsigned ctas = config->gridDim.x;
-  std::function<cudaError_t()> run;
-  if (host.decode != nullptr) {
-    run = [host, cluster, ctas, params = *static_cast<const DecodeParams*>(arguments[0])] { return Run(host.decode, cluster, ctas, params); };
-  } else {
-    run = [host, cluster, ctas, params = *static_cast<const SelectParams*>(arguments[0])] { return Run(host.run, cluster, ctas, params); };
-  }
+  const Launch run = host.bind(cluster, config->gridDim.x, arguments[0]);
   if (recording == nullptr) return run();
   recording->launches.push_back(run);
   return cudaSuccess;
