@@ -77,6 +77,7 @@ struct CudaSchedule {
   bool selectors = false;    // they run on it
   int num_blocks = 0, num_threads = 0;  // the grid: one wave, whatever the lengths
   int stages = 0;                       // of 16 keys, a warp
+  int cluster_ctas = 0;                 // of a KV head, where there is one sequence and its parts meet in a cluster; 0: they meet in L2
   int64_t shared_bytes = 0;
   int64_t rows = 0;                     // (sequence, KV head) pairs at most
   int64_t fixed_chunk_keys = 0;

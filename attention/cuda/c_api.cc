@@ -45,7 +45,7 @@ const char* WhyNoPlan(const LecternProblem& p, LecternPlan* plan) {
   if (p.min_units < 0 || p.min_units > 1 << 20 || p.max_parts < 0) return "min_units must be in 0..1048576, max_parts not negative";
   CudaDevice device;
   if (const char* why = AskDevice(&device)) return why;
-  plan->problem = {.device = device, .d = p.head_dim, .group = p.q_heads / p.kv_heads, .rows = 1LL * p.max_batch * p.kv_heads,
+  plan->problem = {.device = device, .d = p.head_dim, .group = p.q_heads / p.kv_heads, .kv_heads = p.kv_heads, .rows = 1LL * p.max_batch * p.kv_heads,
                    .max_keys = p.max_keys, .fp16 = p.kv_type == 1, .soft_cap = p.soft_cap > 0, .form = p.form, .chunk_keys = p.fixed_chunk_keys};
   if (const char* why = ChooseDecode(plan->problem, &plan->choice)) return why;
   if (const char* why = Prepare(plan->choice, plan->problem, &plan->problem.device)) return why;
@@ -183,7 +183,7 @@ int lectern_decode(const LecternPlan* plan, const LecternStep* s, const LecternB
     params.block_units = blocks->block_tokens / kUnitKeys;
   }
   BindWorkspace(plan->choice, s->workspace, &params);
-  return LaunchDecode(plan->choice, params, blocks != nullptr, plan->given.programmatic_launch != 0, stream);
+  return LaunchDecode(plan->problem, plan->choice, params, blocks != nullptr, plan->given.programmatic_launch != 0, stream);
 }
 
 int lectern_prepare_select(const LecternPlan* plan, int kind, int block_tokens) {

@@ -6,15 +6,16 @@
 //           chunks in turn. In a CTA, warp w takes every kWarps-th unit, through a ring of its own: no barrier stands between
 //           loads and products. At the end of a row the warps merge in shared memory, one a query head; a row that several
 //           CTAs share goes through partial sums in L2, and of each head the warp that arrives last adds them up, in a fixed order.
+//           Or the CTAs of a row are a cluster (kCluster: one sequence, short lists): sums go straight to the shared memory of one of them.
 // Products  S^T[16 keys, 8 rows] = K Q^T and O^T[16 d, 8 rows] += V^T P^T, as m16n8k16 with keys (or d) on the side of 16
 //           and the query heads of the group on the side of 8: a group of 8 wastes nothing, 7 an eighth.
 // Shapes    q, out [batch, q_head, D]; k, v: 16 x D blocks of two-byte elements at (page, head, slot / 16).
 // Bytes     4 * keys * kv_heads * D. Partials: 2 * C * group * D floats at most, 1 MiB at 132 CTAs, 8 x 128: L2.
 // In flight kWarps rings of kStages units of 64 * D bytes: 128 KiB an SM (two stages at D = 128, four at 64); as PTX 96 KiB.
 //           (Little's law asks for 24 KiB: 3.1 TB/s x 1 us / 132.)
-// Latency   What counts below 10 MB. Lengths, counts, ids and page table come in one round trip where they are small; queries
-//           are fetched while the first keys are on their way; the code is kept short: a warp alone issues an instruction every
-//           four or five cycles.
+// Latency   What counts below 10 MB. Lengths, counts, ids, page table and queries come in one round trip where they are small, asked for
+//           ahead of the kernel before; keys come before values, and are weighed meanwhile. A load into registers behind the copies
+//           would come back behind them. The code is kept short: a warp alone issues an instruction every four or five cycles.
 // Swizzle   16-byte chunk c of key t lies at chunk c ^ (t % 8): ldmatrix reads eight keys at eight banks.
 #pragma once
 
@@ -34,11 +35,17 @@ struct DecodeShape {
   static constexpr int kMergeStride = kD + 4;            // floats; the pad spreads a fragment over all banks
   static constexpr int kSumsBytes = kWarps * kRows * kMergeStride * 4;
   static constexpr int kStateBytes = kWarps * kRows * 8;
+  static_assert(kRows * kMergeStride * 4 <= kRingBytes);
   static_assert(DecodeSharedBytes(kD, kRowTiles, kStages, kWarps, 0) ==
                 kWarps * kRingBytes + kSumsBytes + kStateBytes + kWarps * kStages * 4 + (2 * kWarps + 4) * 4 + 4);
 };
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean>
+template <int n>
+struct Number {
+  static constexpr int value = n;
+};
+
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean, bool kCluster>
 struct DecodeCta {
   using Shape = DecodeShape<kD, kRowTiles, kStages, kWarps>;
   static constexpr int kSteps = kD / 16;   // of 16 columns
@@ -49,29 +56,37 @@ struct DecodeCta {
   const DecodeParams& p;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   ptx::u32 ring;      // shared address of this warp's ring
-  float* merge;       // [warp, row, kMergeStride]; before that, the staged ids and pages
+  float* ring_memory; // of all warps
+  float* merge;       // the warps' sums, merge_step apart: [row, kMergeStride]; before that, what is staged
+  char* met;          // where parts of a cluster meet: barriers, sums, states
+  bool meets = false; // they do
+  int merge_step = Shape::kRows * Shape::kMergeStride;
   float2* stats;      // [warp, row]: peak, sum
   int* ring_valid;    // [kStages] of this warp
   int* totals;        // [kWarps], one flag, [kWarps] maxima
   int* prefix;        // [rows + 1] units before each row
   const int* ids;     // in memory or staged
   const int* pages;
+  ptx::u32 staged_q = 0;  // queries of all rows, of a cluster its row's; 0: they are not there
   ptx::u64 policy;
 
   static constexpr int kPartsAhead = kLean ? 8 : 16;  // parts of a query head on their way to a lane
   static constexpr int kMeeting = 32;  // units a CTA reads in the time that parts take to meet
   int one_row = -1;   // all of this CTA's units are of this row: the first_unit-th, and every unit_step-th after it; -1: not so
-  int first_unit = 0, unit_step = 1;
+  int first_unit = 0, unit_step = 1, row_length, row_count;
   // The units this warp has yet to load: lane i knows the i-th of the present 32.
-  int range_begin, range_end, mine, issued, issue_slot;
+  int range_begin, range_end, mine;
   const char* lane_k;
   const char* lane_v;
   int lane_valid;
 
   __device__ __forceinline__ DecodeCta(const DecodeParams& params, char* shared) : p(params) {
+    ring_memory = reinterpret_cast<float*>(shared);
     ring = ptx::SharedAddress(shared) + warp * Shape::kRingBytes;
     char* at = shared + kWarps * Shape::kRingBytes;
     merge = reinterpret_cast<float*>(at);
+    met = at + kStagedVectors * Shape::kThreads * 16;  // behind what is staged
+    static_assert(!kCluster || (kStagedVectors * Shape::kThreads * 16 + 64 + kMostParts * (kD * 4 + 8) <= Shape::kSumsBytes && kWarps == 8 && kRowTiles == 1));
     at += Shape::kSumsBytes;
     stats = reinterpret_cast<float2*>(at);
     at += Shape::kStateBytes;
@@ -85,35 +100,51 @@ struct DecodeCta {
 
   __device__ __forceinline__ int SequenceOf(int row) const { return p.batch == 1 ? 0 : ptx::Divide(row, p.heads_magic); }
 
-  __device__ __forceinline__ int UnitsOf(int row) const {
-    int units = (p.lengths[SequenceOf(row)] + kUnitKeys - 1) / kUnitKeys;
-    if (kSparse) {
-      const int count = p.counts[row];
-      if (count >= 0) units = count * p.block_units;
-    }
+  __device__ __forceinline__ int UnitsOf(int length, int count) const {
+    const int units = kSparse && count >= 0 ? count * p.block_units : (length + kUnitKeys - 1) / kUnitKeys;
     return p.chunk_units > 0 ? (units + p.chunk_units - 1) / p.chunk_units * p.chunk_units : units;
   }
+  __device__ __forceinline__ int LengthOf(int row) const { return p.lengths[SequenceOf(row)]; }
+  __device__ __forceinline__ int CountOf(int row) const { return kSparse ? p.counts[row] : -1; }
 
-  // Copies ids and page table to shared memory where they are small.
-  __device__ __forceinline__ void Stage(int rows) {
-    const int num_ids = kSparse ? rows * p.capacity : 0, num = num_ids + p.batch * p.page_table_stride;
-    constexpr int kEach = 4;
-    static_assert(kEach * Shape::kThreads * 4 <= Shape::kSumsBytes);
-    if (num > kEach * Shape::kThreads) return;  // a second round would cost what it saves
-    int* staged = reinterpret_cast<int*>(merge);
-    int v[kEach];
+  // Four words of an array of n, the w-th and on.
+  __device__ __forceinline__ static int4 Four(const int* from, int w, int n) {
+    if (w + 4 <= n) return *reinterpret_cast<const int4*>(from + w);
+    return make_int4(from[w], w + 1 < n ? from[w + 1] : 0, w + 2 < n ? from[w + 2] : 0, 0);
+  }
+
+  // Copies ids, page table and queries to shared memory where they are small: they come in one round trip, with what `meanwhile` asks for.
+  template <class Meanwhile>
+  __device__ __forceinline__ void Stage(int rows, const Meanwhile& meanwhile) {
+    constexpr int kEach = kStagedVectors;
+    static_assert(kEach * Shape::kThreads * 16 <= Shape::kSumsBytes);
+    int4 v[kEach];
+    const int queries = p.staged_ids + p.staged_pages;
+    const int4* const q_from = static_cast<const int4*>(p.q) + (kCluster ? ClusterRow() * p.group * kChunks : 0) - queries;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
+      if (i * Shape::kThreads >= p.staged) break;
       const int at = threadIdx.x + i * Shape::kThreads;
-      v[i] = at < num_ids ? p.ids[at] : at < num ? p.page_table[at - num_ids] : 0;
+      if (at >= p.staged) continue;
+      if (at >= queries) {
+        v[i] = q_from[at];
+      } else {
+        const bool of_ids = kSparse && at < p.staged_ids;
+        v[i] = Four(of_ids ? p.ids : p.page_table, (of_ids ? at : at - p.staged_ids) * 4, of_ids ? rows * p.capacity : p.batch * p.page_table_stride);
+      }
     }
+    meanwhile();
+    if (p.staged == 0) return;
+    int4* const staged = reinterpret_cast<int4*>(merge);
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
-      const int at = threadIdx.x + i * Shape::kThreads;
-      if (at < num) staged[at] = v[i];
+      if (i * Shape::kThreads >= p.staged) break;
+      const int at = threadIdx.x + i * Shape::kThreads, of_q = at - queries;
+      if (at < p.staged) staged[at < queries ? at : queries + (of_q ^ (of_q / kChunks % 8))] = v[i];  // as keys lie
     }
-    ids = staged;
-    pages = staged + num_ids;
+    ids = reinterpret_cast<const int*>(staged);
+    pages = ids + p.staged_ids * 4;
+    if (p.staged > queries) staged_q = ptx::SharedAddress(staged + queries);
   }
 
   // n / d for n below 2^20 (the plan sees to it): the half keeps rounding away from whole numbers.
@@ -126,24 +157,45 @@ struct DecodeCta {
     return min(min(most, units < 2048 * 128 / kD ? 32 : p.max_parts), Quotient(units + p.min_units - 1, p.min_units));
   }
 
+  __device__ __forceinline__ static int ClusterRow() { return static_cast<int>(blockIdx.x) / ClusterCtas(); }
+  __device__ __forceinline__ static int ClusterCtas() {
+    if constexpr (kCluster) return static_cast<int>(ptx::ClusterSize());
+    return 1;
+  }
+
   // Few rows: each gets CTAs of its own, in proportion to its units. Lane r knows row r.
   struct Share {
     int row, units, parts, first_cta;
   };
   __device__ __forceinline__ Share FewRows(int rows) {
-    const int n = lane < rows ? UnitsOf(lane) : 0;
-    Stage(rows);
+    int length, count, n = 0;
+    const int of_lane = min(lane, rows - 1);
+    length = LengthOf(of_lane);
+    count = CountOf(of_lane);
+    Stage(rows, [&] {
+      if (lane < rows) n = UnitsOf(length, count);
+    });
     Share share;
     const int first = __shfl_sync(~0u, n, 0);
     if (first > 0 && __all_sync(~0u, lane >= rows || n == first)) {  // no need to add up and to search
-      share.parts = PartsOf(first, Quotient(gridDim.x, rows));
-      const int row = Quotient(blockIdx.x, share.parts);
-      share.row = row < rows ? row : 32;
-      share.first_cta = row * share.parts;
+      const int ctas = kCluster ? ClusterCtas() : Quotient(gridDim.x, rows);
+      share.parts = PartsOf(first, ctas);
+      int row = kCluster ? Quotient(blockIdx.x, ctas) : Quotient(blockIdx.x, share.parts);
+      if (kCluster) {
+        meets = true;
+        share.first_cta = row * ctas;
+        share.row = static_cast<int>(blockIdx.x) - row * ctas < share.parts ? row : 32;
+      } else {
+        share.row = row < rows ? row : 32;
+        share.first_cta = row * share.parts;
+      }
       share.units = first;
+      row_length = __shfl_sync(~0u, length, row);
+      row_count = __shfl_sync(~0u, count, row);
       __syncthreads();
       return share;
     }
+    if (kCluster) staged_q = 0;  // the row will be another than the cluster's
     int total = n;
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
@@ -164,6 +216,8 @@ struct DecodeCta {
     share.parts = __shfl_sync(~0u, parts, share.row);
     share.first_cta = __shfl_sync(~0u, end, share.row) - share.parts;
     share.units = __shfl_sync(~0u, n, share.row);
+    row_length = __shfl_sync(~0u, length, share.row);
+    row_count = __shfl_sync(~0u, count, share.row);
     __syncthreads();
     return share;
   }
@@ -180,7 +234,7 @@ struct DecodeCta {
 #pragma unroll 1
     for (int base = 0; base < rows; base += Shape::kThreads) {
       const int row = base + threadIdx.x;
-      const int own = row < rows ? UnitsOf(row) : 0;
+      const int own = row < rows ? UnitsOf(LengthOf(row), CountOf(row)) : 0;
       int x = own;
 #pragma unroll
       for (int step = 1; step < 32; step *= 2) {
@@ -225,17 +279,15 @@ struct DecodeCta {
     lane_v = p.v;
     if (unit < range_end) {
       const int row = one_row >= 0 ? one_row : RowOf(unit), b = SequenceOf(row), head = row - b * p.kv_heads;
+      const int count = one_row >= 0 ? row_count : CountOf(row), length = one_row >= 0 ? row_length : p.lengths[b];
       int at = one_row >= 0 ? first_unit + unit * unit_step : unit - prefix[row];
-      if (kSparse) {
-        const int count = p.counts[row];
-        if (count >= 0) {
-          const int block = ptx::Divide(at, p.block_magic);
-          const int id = block < count ? ids[row * p.capacity + block] : -1;
-          at = id < 0 ? 1 << 26 : id * p.block_units + at - block * p.block_units;
-        }
+      if (kSparse && count >= 0) {
+        const int block = ptx::Divide(at, p.block_magic);
+        const int id = block < count ? ids[row * p.capacity + block] : -1;
+        at = id < 0 ? 1 << 26 : id * p.block_units + at - block * p.block_units;
       }
       const int key = at * kUnitKeys;
-      lane_valid = min(kUnitKeys, p.lengths[b] - key);
+      lane_valid = min(kUnitKeys, length - key);
       if (lane_valid > 0) {
         const ptx::i64 page = pages[b * p.page_table_stride + key / 64];
         const int in_page = key % 64 * kD * 2;
@@ -243,38 +295,40 @@ struct DecodeCta {
         lane_v = p.v + page * p.v_page_bytes + head * p.v_head_bytes + in_page;
       }
     }
-    ids = p.ids;  // what was staged lies where sums will
-    pages = p.page_table;
   }
 
-  // Starts the copies of this warp's next unit into its slot of the ring. What lies behind the last key becomes zero: it
-  // may be anything, and 0 * NaN is NaN.
-  __device__ __forceinline__ void Issue() {
-    if (issued >= mine) {
-      ptx::CpAsyncCommit();
-      return;
-    }
-    const int from = issued % 32;
-    if (from == 0) LookUp(range_begin + warp + (issued + lane) * kWarps);
-    ++issued;
-    const char* k = reinterpret_cast<const char*>(__shfl_sync(~0u, reinterpret_cast<ptx::u64>(lane_k), from));
-    const char* v = reinterpret_cast<const char*>(__shfl_sync(~0u, reinterpret_cast<ptx::u64>(lane_v), from));
-    const int valid = __shfl_sync(~0u, lane_valid, from);
-    if (lane == 0) ring_valid[issue_slot] = valid;
-    if (valid > 0) {
-      const ptx::u32 to = ring + issue_slot * 2 * Shape::kUnitBytes;
-      constexpr int kKeysACopy = 32 / kChunks;
-      const int key = lane / kChunks, chunk = lane % kChunks;
+  // Starts the copies of the K (or V) of this warp's n-th unit into a slot of the ring; K come in order, and a V before the K of 32 units on.
+  // What lies behind the last key becomes zero: it may be anything, and 0 * NaN is NaN.
+  static constexpr bool kSplit = kD > 64;  // K and V apart; of small units both at once, by the call for K
+  template <bool kOfV>
+  __device__ __forceinline__ void Issue(int n, int slot) {
+    if (kOfV && !kSplit) return;
+    if (n < mine) {
+      const int from = n % 32;
+      if (!kOfV && from == 0) LookUp(range_begin + warp + (n + lane) * kWarps);
+      const char* at = reinterpret_cast<const char*>(__shfl_sync(~0u, reinterpret_cast<ptx::u64>(kOfV ? lane_v : lane_k), from));
+      const int valid = __shfl_sync(~0u, lane_valid, from);
+      if (!kOfV && lane == 0) ring_valid[slot] = valid;
+      if (valid > 0) {
+        constexpr int kKeysACopy = 32 / kChunks;
+        const int key = lane / kChunks, chunk = lane % kChunks;
+        const ptx::u32 to = ring + slot * 2 * Shape::kUnitBytes + (kOfV ? Shape::kUnitBytes : 0);
 #pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        const int t = i * kKeysACopy + key;
-        const ptx::u32 offset = t * kD * 2 + (chunk ^ (t % 8)) * 16;
-        ptx::CpAsync16OrZero(to + offset, k + (i * 32 + lane) * 16, t < valid, policy);
-        ptx::CpAsync16OrZero(to + Shape::kUnitBytes + offset, v + (i * 32 + lane) * 16, t < valid, policy);
+        for (int i = 0; i < kCopies; ++i) {
+          const int t = i * kKeysACopy + key;
+          ptx::CpAsync16OrZero(to + t * kD * 2 + (chunk ^ (t % 8)) * 16, at + (i * 32 + lane) * 16, t < valid, policy);
+        }
+        if (!kSplit) {
+          const char* of_v = reinterpret_cast<const char*>(__shfl_sync(~0u, reinterpret_cast<ptx::u64>(lane_v), from));
+#pragma unroll
+          for (int i = 0; i < kCopies; ++i) {
+            const int t = i * kKeysACopy + key;
+            ptx::CpAsync16OrZero(to + Shape::kUnitBytes + t * kD * 2 + (chunk ^ (t % 8)) * 16, of_v + (i * 32 + lane) * 16, t < valid, policy);
+          }
+        }
       }
     }
     ptx::CpAsyncCommit();
-    issue_slot = issue_slot + 1 == kStages ? 0 : issue_slot + 1;
   }
 
   ptx::u32 q[kRowTiles][kSteps][2];
@@ -286,11 +340,25 @@ struct DecodeCta {
 #pragma unroll
     for (int tile = 0; tile < kRowTiles; ++tile) {
       const int head = tile * 8 + lane / 4;
+      if (staged_q != 0) {  // lane l names the line of head l % 8; one that is not there is never asked for
+        const int line = (kCluster ? 0 : row * p.group) + min(tile * 8 + lane % 8, p.group - 1);
+        const ptx::u32 from = staged_q + line * kD * 2;
+#pragma unroll
+        for (int step = 0; step < kSteps; step += 2) {
+          ptx::u32 four[4];
+          ptx::LdMatrix4(four, from + ((step * 2 + lane / 8) ^ (line % 8)) * 16);
+          q[tile][step][0] = four[0], q[tile][step][1] = four[1], q[tile][step + 1][0] = four[2], q[tile][step + 1][1] = four[3];
+        }
+      } else {
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step) {
+          const char* from = base + head * kD * 2 + step * 32;
+          q[tile][step][0] = head < p.group ? *reinterpret_cast<const ptx::u32*>(from) : 0u;
+          q[tile][step][1] = head < p.group ? *reinterpret_cast<const ptx::u32*>(from + 16) : 0u;
+        }
+      }
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-        const char* from = base + head * kD * 2 + step * 32;
-        q[tile][step][0] = head < p.group ? *reinterpret_cast<const ptx::u32*>(from) : 0u;
-        q[tile][step][1] = head < p.group ? *reinterpret_cast<const ptx::u32*>(from + 16) : 0u;
 #pragma unroll
         for (int i = 0; i < 4; ++i) acc[tile][step][i] = 0.0f;
       }
@@ -298,8 +366,10 @@ struct DecodeCta {
     }
   }
 
-  __device__ __forceinline__ void Attend(int slot, int valid) {
-    const ptx::u32 k = ring + slot * 2 * Shape::kUnitBytes, v = k + Shape::kUnitBytes;
+  ptx::u32 weights[kRowTiles][2];  // of the present unit
+
+  __device__ __forceinline__ void Weigh(int slot, int valid) {
+    const ptx::u32 k = ring + slot * 2 * Shape::kUnitBytes;
     float s[kRowTiles][2][4] = {};  // two chains, so that products overlap
     const ptx::u32 k_row = k + lane % 16 * kD * 2 + ((lane / 16) ^ (lane % 8)) * 16;
 #pragma unroll
@@ -309,7 +379,6 @@ struct DecodeCta {
 #pragma unroll
       for (int tile = 0; tile < kRowTiles; ++tile) Element::Mma(s[tile][step % 2], a, q[tile][step][0], q[tile][step][1]);
     }
-    ptx::u32 weights[kRowTiles][2];
 #pragma unroll
     for (int tile = 0; tile < kRowTiles; ++tile) {
       float x[4], keep[2];
@@ -330,6 +399,10 @@ struct DecodeCta {
       weights[tile][0] = ptx::Transpose8x8(Element::Pack(x[0], x[1]));
       weights[tile][1] = ptx::Transpose8x8(Element::Pack(x[2], x[3]));
     }
+  }
+
+  __device__ __forceinline__ void AddValues(int slot) {
+    const ptx::u32 v = ring + slot * 2 * Shape::kUnitBytes + Shape::kUnitBytes;
     const ptx::u32 v_row = v + (lane % 8 + lane / 16 * 8) * kD * 2 + ((lane / 8 % 2) ^ (lane % 8)) * 16;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
@@ -347,12 +420,13 @@ struct DecodeCta {
       softmax[tile].Reduce();
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const int row = warp * Shape::kRows + tile * 8 + lane % 4 * 2 + j;
-        if (lane < 4) stats[row] = make_float2(softmax[tile].peak[j], softmax[tile].sum[j]);
+        const int row = tile * 8 + lane % 4 * 2 + j;
+        if (lane < 4) stats[warp * Shape::kRows + row] = make_float2(softmax[tile].peak[j], softmax[tile].sum[j]);
+        float* to = merge + warp * merge_step + row * Shape::kMergeStride + lane / 4;
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
-          merge[row * Shape::kMergeStride + step * 16 + lane / 4] = acc[tile][step][j];
-          merge[row * Shape::kMergeStride + step * 16 + lane / 4 + 8] = acc[tile][step][j + 2];
+          to[step * 16] = acc[tile][step][j];
+          to[step * 16 + 8] = acc[tile][step][j + 2];
         }
       }
     }
@@ -362,7 +436,7 @@ struct DecodeCta {
   using Columns = ptx::Vector<kColumns>;
   __device__ __forceinline__ void Store(int row, int head, const Columns& x, float peak, float sum) const {
     const ptx::i64 at = static_cast<ptx::i64>(row) * p.group + head;
-    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    const float inverse = sum == 0.0f ? 0.0f : __fdividef(1.0f, sum);
     ptx::u32* out = static_cast<ptx::u32*>(p.out) + at * (kD / 2) + lane * (kColumns / 2);
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) out[i] = Element::Pack(x.v[2 * i] * inverse, x.v[2 * i + 1] * inverse);
@@ -371,29 +445,83 @@ struct DecodeCta {
     }
   }
 
-  // Adds `count` parts of one query head. sums(i) fetches a lane's columns of part i, state(i) its peak and sum: lane i
-  // fetches the latter, so that the weights are worked out once.
-  template <int kAhead, class Sums, class State>
-  __device__ __forceinline__ void AddParts(int count, const Sums& sums, const State& state, Columns* total, float* top, float* sum) {
+  // Adds n states of one query head that lie in shared memory. Each lane weighs all of them: that takes no exchange.
+  template <int n, class Sums, class State>
+  __device__ __forceinline__ void AddHere(const Sums& sums, const State& state, Columns* total, float* top, float* sum) const {
+    float2 s[n];
+    Columns x[n];
+    *top = ptx::kNegInf;
+#pragma unroll
+    for (int i = 0; i < n; ++i) s[i] = state(i);
+#pragma unroll
+    for (int i = 0; i < n; ++i) x[i] = sums(i);
+#pragma unroll
+    for (int i = 0; i < n; ++i) *top = fmaxf(*top, s[i].x);
+    const float base = *top == ptx::kNegInf ? 0.0f : *top;
+    *sum = 0.0f;
+    *total = Columns{};
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      const float weight = ptx::Exp2(s[i].x - base);
+      *sum += weight * s[i].y;
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) total->v[c] += weight * x[i].v[c];
+    }
+  }
+  __device__ __forceinline__ void AddWarps(int head, Columns* total, float* top, float* sum) const {
+    AddHere<kWarps>([&](int w) { return *reinterpret_cast<const Columns*>(merge + w * merge_step + head * Shape::kMergeStride + lane * kColumns); },
+                    [&](int w) { return stats[w * Shape::kRows + head]; }, total, top, sum);
+  }
+
+  // A row whose parts are the first of a cluster: they meet in shared memory, query head h in that of part h % parts.
+  static constexpr int kMostParts = 16;
+  __device__ __forceinline__ void FinishInCluster(int row, int parts, int part) {
+    merge = ring_memory;  // nothing else will come into the ring
+    merge_step = Shape::kRingBytes / 4;
+    Publish();
+    __syncthreads();
+    const int head = warp;
+    if (head >= p.group) return;
+    Columns total;
+    float top, sum;
+    AddWarps(head, &total, &top, &sum);
+    const int of_owner = Quotient(head, parts), owner = head - of_owner * parts, first = of_owner * parts;
+    const ptx::u32 barrier = ptx::SharedAddress(met) + head * 8, there = ptx::MapToRank(barrier, owner);
+    const char* sums = met + 64;
+    const char* states = sums + kMostParts * kD * 4;
+    ptx::StoreAsync(ptx::MapToRank(ptx::SharedAddress(sums) + (first + part) * kD * 4 + lane * sizeof(Columns), owner), total, there);
+    if (lane == 0) ptx::StoreAsync(ptx::MapToRank(ptx::SharedAddress(states) + (first + part) * 8, owner), ptx::Vector<2>{{top, sum}}, there);
+    if (owner != part) return;
+    if (lane == 0) ptx::BarrierExpect(barrier, parts * (kD * 4 + 8));
+    ptx::BarrierWaitFirst(barrier);
+    const auto sums_of = [&](int i) { return *reinterpret_cast<const Columns*>(sums + (first + min(i, parts - 1)) * kD * 4 + lane * sizeof(Columns)); };
+    const auto state_of = [&](int i) { return i < parts ? *reinterpret_cast<const float2*>(states + (first + i) * 8) : make_float2(ptx::kNegInf, 0.0f); };
+    AddHere<kMostParts>(sums_of, state_of, &total, &top, &sum);
+    Store(row, head, total, top, sum);
+  }
+
+  // Adds `count` parts of one query head. at[i] is where part i begins, or the last one, which counts once: where to
+  // read is known before there is something to read. Lane i works out the weight of part i.
+  template <int kAhead, class SlotOf>
+  __device__ __forceinline__ void AddParts(int head, int count, const SlotOf& slot_of, ptx::u32 (&at)[kAhead], Columns* total, float* top, float* sum) {
+    const float* sums = p.part_out + head * kD + lane * kColumns;
+    const float2* states = reinterpret_cast<const float2*>(p.part_stats) + head;
+    *top = ptx::kNegInf;
+    *sum = 0.0f;
+    *total = Columns{};
 #pragma unroll 1
-    for (int base = 0; base < count; base += kAhead) {
+    for (int base = 0;;) {
+      float2 s = ptx::LoadL2(states + static_cast<ptx::u32>(slot_of(min(base + lane, count - 1)) * p.group));
       Columns x[kAhead];
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        x[i] = Columns{};
-        if (base + i < count) x[i] = sums(base + i);
-      }
-      const float2 s = lane < kAhead && base + lane < count ? state(base + lane) : make_float2(ptx::kNegInf, 0.0f);
+      for (int i = 0; i < kAhead; ++i) x[i] = ptx::LoadL2(reinterpret_cast<const Columns*>(sums + at[i]));
+      if (lane >= kAhead || base + lane >= count) s = make_float2(ptx::kNegInf, 0.0f);
       float higher = s.x;
 #pragma unroll
       for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) higher = fmaxf(higher, __shfl_xor_sync(~0u, higher, lanes));
       higher = fmaxf(*top, __shfl_sync(~0u, higher, 0));
-      const float keep = PartWeight(*top, higher), weight = PartWeight(s.x, higher);
+      const float zero = higher == ptx::kNegInf ? 0.0f : higher, keep = ptx::Exp2(*top - zero), weight = ptx::Exp2(s.x - zero);
       float more = weight * s.y;
-#pragma unroll
-      for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) more += __shfl_xor_sync(~0u, more, lanes);
-      *sum = *sum * keep + __shfl_sync(~0u, more, 0);
-      *top = higher;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) total->v[c] *= keep;
 #pragma unroll
@@ -402,13 +530,26 @@ struct DecodeCta {
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) total->v[c] += w * x[i].v[c];
       }
+#pragma unroll
+      for (int lanes = kAhead / 2; lanes > 0; lanes /= 2) more += __shfl_xor_sync(~0u, more, lanes);
+      *sum = *sum * keep + __shfl_sync(~0u, more, 0);
+      *top = higher;
+      base += kAhead;
+      if (base >= count) break;
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) at[i] = slot_of(min(base + i, count - 1)) * (p.group * kD);
     }
   }
 
   // The end of a row's segment. A query head of several parts is finished by the warp that comes last with it. Part i of the row
   // lies in slot first_slot + i * slot_step, less one from the second part on where `tail_first`.
   __device__ __forceinline__ void FinishSegment(int row, int parts, int slot, int first_slot, int slot_step, bool tail_first) {
-    __syncthreads();  // the last of the staged ids has been read
+    if (one_row >= 0) {  // nothing else will come into the ring
+      merge = ring_memory;
+      merge_step = Shape::kRingBytes / 4;
+    } else {
+      __syncthreads();  // the last of the staged ids has been read
+    }
     Publish();
     __syncthreads();
     // Many parts of one row meet in groups first: one warp alone would read them for longer than a second meeting takes.
@@ -417,43 +558,43 @@ struct DecodeCta {
     const int group_first = first_slot + (slot - first_slot) / kGroup * kGroup;
 #pragma unroll 1
     for (int head = warp; head < p.group; head += kWarps) {
-      Columns total{};
-      float top = ptx::kNegInf, sum = 0.0f;
-      const float* warps = merge + head * Shape::kMergeStride + lane * kColumns;
-      AddParts<kWarps>(
-          kWarps, [&](int w) { return *reinterpret_cast<const Columns*>(warps + w * Shape::kRows * Shape::kMergeStride); },
-          [&](int w) { return stats[w * Shape::kRows + head]; }, &total, &top, &sum);
-      float* sums = p.part_out + head * kD + lane * kColumns;
-      float2* states = reinterpret_cast<float2*>(p.part_stats) + head;
+      Columns total;
+      float top, sum;
+      AddWarps(head, &total, &top, &sum);
       bool tree = groups, whole = parts == 1;
       int to = slot, count = tree ? min(kGroup, first_slot + parts - group_first) : parts, first = tree ? group_first : first_slot, step = slot_step;
       int counter = tree ? p.batch * p.kv_heads + group_first : row;
 #pragma unroll 1
       while (!whole) {
-        *reinterpret_cast<Columns*>(sums + static_cast<ptx::u32>(to * p.group * kD)) = total;
-        if (lane == 0) states[to * p.group] = make_float2(top, sum);
+        *reinterpret_cast<Columns*>(p.part_out + static_cast<ptx::u32>((to * p.group + head) * kD + lane * kColumns)) = total;
+        if (lane == 0) reinterpret_cast<float2*>(p.part_stats)[static_cast<ptx::u32>(to * p.group + head)] = make_float2(top, sum);
         __syncwarp();
-        ptx::u32 before = 0;
-        if (lane == 0) {
-          ptx::u32* at = p.counters + counter * p.group + head;
-          before = ptx::AddAcqRel(at, 1u);
-          if (before == count - 1u) *at = 0;
-        }
-        if (__shfl_sync(~0u, before, 0) != count - 1u) break;
         const auto slot_of = [&](int i) { return first + i * step - (tail_first && i > 0 ? 1 : 0); };
-        const auto fetch = [&](int i) { return ptx::LoadL2(reinterpret_cast<const Columns*>(sums + static_cast<ptx::u32>(slot_of(i) * p.group * kD))); };
-        const auto state = [&](int i) { return ptx::LoadL2(states + slot_of(i) * p.group); };
-        total = Columns{};
-        top = ptx::kNegInf, sum = 0.0f;
+        const auto meet = [&](auto ahead) {
+          ptx::u32 at[decltype(ahead)::value], before = 0;
+          ptx::u32* const arrived = p.counters + counter * p.group + head;
+          if (lane == 0) before = ptx::AddAcqRel(arrived, 1u);
+#pragma unroll
+          for (int i = 0; i < decltype(ahead)::value; ++i) {
+            at[i] = slot_of(min(i, count - 1)) * (p.group * kD);
+            asm volatile("" : "+r"(at[i]));  // meanwhile
+          }
+          if (__shfl_sync(~0u, before, 0) != count - 1u) return false;
+          if (lane == 0) *arrived = 0;
+          AddParts(head, count, slot_of, at, &total, &top, &sum);
+          return true;
+        };
+        bool last;
 #ifdef __CUDACC_RTC__  // half the code of a rare case: the kernel must compile within a second
-        AddParts<kPartsAhead>(count, fetch, state, &total, &top, &sum);
+        last = meet(Number<kPartsAhead>{});
 #else
         if (count <= 16 || kRowTiles > 1 || (kSparse && kD > 64)) {
-          AddParts<kPartsAhead>(count, fetch, state, &total, &top, &sum);
+          last = meet(Number<kPartsAhead>{});
         } else {  // where registers allow
-          AddParts<32>(count, fetch, state, &total, &top, &sum);
+          last = meet(Number<32>{});
         }
 #endif
+        if (!last) break;
         whole = !tree;
         tree = false;
         to = gridDim.x + group_first;  // the slots of a line's tails are free here
@@ -464,68 +605,112 @@ struct DecodeCta {
       }
       if (whole) Store(row, head, total, top, sum);
     }
-    __syncthreads();
+    if (one_row < 0) __syncthreads();
   }
 
   // The units [begin, end): of one row, counted from its start, or of the line, where they may cross rows.
   __device__ __forceinline__ void Run(int begin, int end, const Share& share, int units, int parts_of_line) {
     range_begin = begin;
     range_end = end;
-    issued = issue_slot = 0;
     mine = end - begin > warp ? (end - begin - warp + kWarps - 1) / kWarps : 0;
     int row = one_row >= 0 ? one_row : RowOf(begin), stop = one_row >= 0 ? end : min(end, prefix[row + 1]), at = begin, slot = 0;
     bool starts = true;  // its queries are fetched while the first keys are on their way
+    // The first keys come before the first values: they are weighed meanwhile.
 #pragma unroll 1
-    for (int done = -kStages;;) {
-      if (done >= 0) {
-        if (starts) StartRow(row);
-        starts = false;
-        if (done >= mine || begin + warp + done * kWarps >= stop) {
-          int parts = share.parts, slot_of_part = blockIdx.x, first = share.first_cta, step = 1;
-          if (one_row < 0) {
-            const int row_begin = prefix[row], row_end = prefix[row + 1];
-            if (p.chunk_units > 0) {
-              first = row_begin / p.chunk_units;
-              parts = (row_end - row_begin) / p.chunk_units;
-              slot_of_part = at / p.chunk_units;
-            } else {
-              const auto cta_of = [&](int unit) {  // the plan keeps units * CTAs below 2^31
-                return static_cast<int>((static_cast<ptx::u32>(unit + 1) * parts_of_line - 1) / static_cast<ptx::u32>(units));
-              };
-              const int first_cta = cta_of(row_begin);
-              parts = row_begin >= begin && row_end <= end ? 1 : cta_of(row_end - 1) - first_cta + 1;
-              first = 2 * first_cta + 1;
-              step = 2;
-              slot_of_part = 2 * blockIdx.x + (row_begin >= begin ? 1 : 0);
-            }
+    for (int i = 0; i < kStages; ++i) Issue<false>(i, i);
+#pragma unroll 1
+    for (int i = 0; i < kStages; ++i) Issue<true>(i, i);
+#pragma unroll 1
+    for (int done = 0;;) {
+      if (starts) StartRow(row);
+      starts = false;
+      if (done >= mine || begin + warp + done * kWarps >= stop) {
+        int parts = share.parts, slot_of_part = blockIdx.x, first = share.first_cta, step = 1;
+        if (one_row < 0) {
+          const int row_begin = prefix[row], row_end = prefix[row + 1];
+          if (p.chunk_units > 0) {
+            first = row_begin / p.chunk_units;
+            parts = (row_end - row_begin) / p.chunk_units;
+            slot_of_part = at / p.chunk_units;
+          } else {
+            const auto cta_of = [&](int unit) {  // the plan keeps units * CTAs below 2^31
+              return static_cast<int>((static_cast<ptx::u32>(unit + 1) * parts_of_line - 1) / static_cast<ptx::u32>(units));
+            };
+            const int first_cta = cta_of(row_begin);
+            parts = row_begin >= begin && row_end <= end ? 1 : cta_of(row_end - 1) - first_cta + 1;
+            first = 2 * first_cta + 1;
+            step = 2;
+            slot_of_part = 2 * blockIdx.x + (row_begin >= begin ? 1 : 0);
           }
-          FinishSegment(row, parts, slot_of_part, first, step, step == 2);
-          at = stop;
-          if (at >= end) break;
-          do {
-            ++row;
-          } while (prefix[row + 1] <= at);
-          stop = min(end, prefix[row + 1]);
-          starts = true;
-          continue;
         }
-        ptx::CpAsyncWait<kStages - 1>();
+        if constexpr (kCluster) {
+          if (meets) return FinishInCluster(row, parts, slot_of_part - first);
+        }
+        FinishSegment(row, parts, slot_of_part, first, step, step == 2);
+        if (one_row >= 0) return;
+        at = stop;
+        if (at >= end) break;
+        do {
+          ++row;
+        } while (prefix[row + 1] <= at);
+        stop = min(end, prefix[row + 1]);
+        starts = true;
+        continue;
+      }
+      ptx::CpAsyncWait<kSplit ? 2 * kStages - 1 : kStages - 1>();
+      __syncwarp();
+      const int valid = ring_valid[slot];
+      if (valid > 0) Weigh(slot, valid);
+      if (kSplit) {
         __syncwarp();
-        const int valid = ring_valid[slot];
-        if (valid > 0) Attend(slot, valid);
-        slot = slot + 1 == kStages ? 0 : slot + 1;
+        Issue<false>(done + kStages, slot);
+        if (done < kStages - 1) {
+          ptx::CpAsyncWait<kStages>();
+        } else {
+          ptx::CpAsyncWait<2 * kStages - 1>();
+        }
         __syncwarp();
       }
-      Issue();
+      if (valid > 0) AddValues(slot);
+      __syncwarp();
+      if (kSplit) {
+        Issue<true>(done + kStages, slot);
+      } else {
+        Issue<false>(done + kStages, slot);
+      }
+      slot = slot + 1 == kStages ? 0 : slot + 1;
       ++done;
     }
     ptx::CpAsyncWait<0>();
     __syncthreads();
   }
 
+  // Ahead of the wait: of an array of few bytes, all.
+  __device__ __forceinline__ static void Ahead(const void* from, int bytes) {
+    const int at = threadIdx.x * 128;
+    if (at < bytes) ptx::PrefetchL2(static_cast<const char*>(from) + at);
+  }
+
   __device__ __forceinline__ void Main() {
     ptx::LaunchDependents();
+    Ahead(p.lengths, p.batch * 4);
+    Ahead(p.page_table, p.batch * p.page_table_stride * 4);
+    Ahead(p.q, p.batch * p.kv_heads * p.group * kD * 2);
+    if (kSparse) {
+      Ahead(p.counts, p.batch * p.kv_heads * 4);
+      Ahead(p.ids, p.batch * p.kv_heads * p.capacity * 4);
+    }
+    asm volatile("" ::"r"(p.staged), "r"(p.min_units));  // parameters come from memory too
+    if constexpr (kCluster) {
+      if (threadIdx.x == 0) {
+#pragma unroll
+        for (int i = 0; i < kWarps; ++i) ptx::BarrierInit(ptx::SharedAddress(met) + i * 8);
+        ptx::BarriersBegin();
+      }
+      ptx::ClusterArriveRelaxed();
+    }
     ptx::WaitForPredecessors();
+    if constexpr (kCluster) ptx::ClusterWait();
     const int rows = p.batch * p.kv_heads;
     Share share{};
     int begin, end, item = blockIdx.x, items, units = 0, busy = 1;
@@ -552,6 +737,8 @@ struct DecodeCta {
         // Rows about as many as CTAs, and about equally long: nothing is gained by sharing one.
         if (item >= rows || prefix[item] == prefix[item + 1]) return;
         one_row = item;
+        row_length = LengthOf(item);
+        row_count = CountOf(item);
         share.parts = 1;
         begin = 0;
         end = prefix[item + 1] - prefix[item];
@@ -578,10 +765,10 @@ struct DecodeCta {
 
 // Registers: the gate's selector and the block-sparse kernel stand on a processor together, so that it has begun when the
 // list is there: 192 a thread beside 256 threads of 64, and `kLean` 160 beside the 512 of 48 that choose among many blocks.
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean>
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean, bool kCluster>
 __global__ void __maxnreg__(kLean ? 160 : kSparse && kRowTiles == 1 && kWarps == 8 ? 192 : 255) DecodeKernel(const __grid_constant__ DecodeParams params) {
   extern __shared__ __align__(1024) char shared[];
-  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, kLean> cta(params, shared);
+  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, kLean, kCluster> cta(params, shared);
   cta.Main();
 }
 

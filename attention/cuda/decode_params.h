@@ -5,6 +5,7 @@ namespace lectern::attention {
 
 // Work is counted in units: 16 keys of one (sequence, KV head) row, which are contiguous in a page.
 constexpr int kUnitKeys = 16;
+constexpr int kStagedVectors = 4;  // of a thread
 
 struct DecodeParams {
   const void* q;   // [batch, q_head, D]
@@ -23,6 +24,7 @@ struct DecodeParams {
   int page_table_stride, batch, kv_heads, group;
   int capacity, block_units;
   unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units
+  int staged, staged_ids, staged_pages;  // 16-byte vectors that a CTA copies first: all, ids, pages, the rest of queries; 0: read where they are
   int chunk_units;    // fixed chunks; 0: stream-K
   int max_parts;      // CTAs of a row at most, where rows are few: adding parts up takes time too
   int min_units;      // of a CTA, before another joins in

@@ -4,7 +4,7 @@
 //   const char* why = BuildKernel(id);     // while planning; null: it is there
 //   const void* kernel = FindKernel(id);   // in a step: what cudaLaunchKernelExC takes; null: nobody built it
 //
-// Shapes:  the closed list is bf16 without a soft cap: decode, append and every selector but the oracle, 38 kernels in inst/. A
+// Shapes:  the closed list is bf16 without a soft cap: decode, append and every selector but the oracle, 39 kernels in inst/. A
 //          16-bit float cache, a soft cap and the oracle are the same templates, compiled by NVRTC from strings.
 // Threads: any. What is built stays, for the process and all its devices.
 // Errors:  BuildKernel and Compile say why not in words: no NVRTC to load, or what the compiler found.
@@ -25,7 +25,7 @@ struct KernelId {
   bool fp16 = false;
   int d = 0, warps = 0;
   int row_tiles = 0, stages = 0;  // decode
-  bool sparse = false, soft_cap = false, lean = false, ptx80 = false;
+  bool sparse = false, soft_cap = false, lean = false, cluster = false, ptx80 = false;
   ScoreKind kind{};  // selectors
   int ctas = 0;
   auto operator<=>(const KernelId&) const = default;

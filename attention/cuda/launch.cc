@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+
 namespace lectern::attention::cuda {
 namespace {
 
@@ -78,6 +80,31 @@ bool Allow(const void* kernel, int shared_bytes) {
   return false;
 }
 
+// The most CTAs of a cluster of which the device holds `clusters` at once, if these are three in eight of its processors: processors
+// come in groups of unlike sizes, and a cluster lies within one.
+int ClusterCtas(const DecodeChoice& choice, const CudaDevice& device, long long clusters) {
+  constexpr int kMost = 16;  // of a Hopper device, where a kernel asks for more than the 8 that all have
+  const void* kernel = FindKernel(choice.cluster);
+  if (kernel == nullptr || !Allow(kernel, device.shared_bytes)) return 0;
+  int ctas = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) == cudaSuccess ? kMost : 0;
+  for (; ctas > 1 && ctas * clusters * 8 >= device.processors * 3; --ctas) {
+    if (ctas * clusters > device.processors) continue;
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {static_cast<unsigned>(ctas), 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(ctas * clusters));
+    config.blockDim = dim3(choice.cluster.warps * 32);
+    config.dynamicSmemBytes = choice.shared;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    int fit = 0;
+    if (cudaOccupancyMaxActiveClusters(&fit, kernel, &config) == cudaSuccess && fit >= clusters) return ctas;
+  }
+  cudaGetLastError();  // what does not fit is no error
+  return 0;
+}
+
 }  // namespace
 
 int CurrentDevice() {
@@ -105,6 +132,8 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   if (p.form < 0 || p.form > 1) return "the form must be 0 or 1";
   choice->dense = DecodeId(p, false);
   choice->sparse = DecodeId(p, true);
+  choice->cluster = choice->sparse;
+  choice->cluster.cluster = choice->cluster.lean = true;
   const KernelId& id = choice->dense;
   const long long shared = DecodeSharedBytes(id.d, id.row_tiles, id.stages, id.warps, p.rows);
   if (shared > p.device.shared_bytes) return "no CUDA kernel fits: so many rows need more shared memory than the device has";
@@ -132,6 +161,7 @@ const char* Prepare(const DecodeChoice& choice, const DecodeProblem& p, CudaDevi
       return "the device cannot run this kernel, or lacks the shared memory for it";
     }
   }
+  device->cluster_ctas = ClusterCtas(choice, *device, p.kv_heads);
   device->selectors = true;
   for (const SelectForm form : kSelectForms) {
     for (const ScoreKind kind : {ScoreKind::kGateQuery, ScoreKind::kGateProject, ScoreKind::kResa, ScoreKind::kQuest, ScoreKind::kQuestHeads}) {
@@ -163,10 +193,25 @@ void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* pa
   params->block_magic = DivideMagic(params->block_units);
 }
 
-int LaunchDecode(const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream) {
-  const KernelId& id = sparse ? choice.sparse : choice.dense;
+int LaunchDecode(const DecodeProblem& problem, const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream) {
+  // One sequence, lists of few blocks: a KV head's parts meet within a cluster. More are read faster by all processors. Measured on an H100.
+  constexpr long long kMostUnits = 6656;  // 52 MiB
+  const bool cluster = sparse && params.batch == 1 && problem.device.cluster_ctas > 0 && choice.chunk_units == 0 &&
+                       params.kv_heads * problem.device.cluster_ctas <= choice.grid && 1LL * params.kv_heads * params.capacity * params.block_units <= kMostUnits;
+  const KernelId& id = cluster ? choice.cluster : sparse ? choice.sparse : choice.dense;
+  const int ctas = cluster ? problem.device.cluster_ctas : 1;
   DecodeParams copy = params;
-  return Launch(FindKernel(id), dim3(choice.grid), id.warps * 32, choice.shared, 1, programmatic, &copy, stream);
+  // A second round of copies would cost what it saves.
+  const auto vectors = [](long long words) { return (words + 3) / 4; };
+  const bool aligned = reinterpret_cast<uintptr_t>(copy.page_table) % 16 == 0 && (!sparse || reinterpret_cast<uintptr_t>(copy.ids) % 16 == 0);
+  const long long ids = sparse ? vectors(1LL * copy.batch * copy.kv_heads * copy.capacity) : 0, pages = vectors(1LL * copy.batch * copy.page_table_stride);
+  const long long queries = 1LL * (cluster ? 1 : copy.batch * copy.kv_heads) * copy.group * id.d / 8, most = kStagedVectors * id.warps * 32;
+  if (aligned && ids + pages <= most) {
+    copy.staged_ids = static_cast<int>(ids);
+    copy.staged_pages = static_cast<int>(pages);
+    copy.staged = static_cast<int>(ids + pages + (ids + pages + queries <= most ? queries : 0));
+  }
+  return Launch(FindKernel(id), dim3(cluster ? params.kv_heads * ctas : choice.grid), id.warps * 32, choice.shared, ctas, programmatic, &copy, stream);
 }
 
 const char* WhyNoBlocks(long long block_tokens) {

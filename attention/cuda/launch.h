@@ -7,7 +7,7 @@
 //   why = ChooseDecode(problem, &choice);                                                   // null: served
 //   why = Prepare(choice, problem, &device);                                                // once, while planning
 //   why = PrepareSelect(problem, ScoreKind::kGateQuery, 64);                                // likewise
-//   int error = LaunchDecode(choice, params, /*sparse=*/false, /*programmatic=*/true, stream);  // 0: launched
+//   int error = LaunchDecode(problem, choice, params, /*sparse=*/false, /*programmatic=*/true, stream);  // 0: launched
 //
 // Shapes:  as the parameter structs say.
 // Threads: any. A launch needs the plan's device to be the current one of the calling thread.
@@ -27,11 +27,12 @@ struct CudaDevice {
   int ordinal = 0, processors = 0;
   int shared_bytes = 0;    // of dynamic shared memory, a CTA at most
   bool selectors = false;  // the closed list's selectors of the plan's width run on it
+  int cluster_ctas = 0;    // of one sequence's KV head where its parts meet within a cluster; 0: through L2
 };
 
 struct DecodeProblem {
   CudaDevice device;
-  int d = 0, group = 0;
+  int d = 0, group = 0, kv_heads = 0;
   long long rows = 0, max_keys = 0;
   bool fp16 = false, soft_cap = false;
   int form = 0;  // 0: sm_90a code; 1: PTX of compute_80
@@ -40,6 +41,7 @@ struct DecodeProblem {
 
 struct DecodeChoice {
   KernelId dense, sparse;
+  KernelId cluster;  // sparse, of one sequence
   int grid = 0, shared = 0;
   int chunk_units = 0, min_units = 0, max_parts = 0;
   long long slots = 0, counters_at = 0, stats_at = 0, workspace_bytes = 0;
@@ -57,7 +59,7 @@ const char* PrepareSelect(const DecodeProblem& problem, ScoreKind kind, long lon
 const char* WhyNoStep(const DecodeProblem& problem, long long batch, long long page_table_stride, long long capacity);
 // Fills what of `params` the choice decides: workspace pointers, chunks.
 void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* params);
-int LaunchDecode(const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream);
+int LaunchDecode(const DecodeProblem& problem, const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream);
 
 const char* WhyNoSelect(const DecodeProblem& problem, ScoreKind kind, long long block_tokens);
 const char* WhyNoBlocks(long long block_tokens);  // sizes of blocks that selectors and descriptors know

@@ -24,7 +24,7 @@ struct OnlineSoftmax {
       for (int lanes = 4; lanes < 32; lanes *= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, lanes));
       top = fmaxf(top, peak[j]);
       const float base = top == ptx::kNegInf ? 0.0f : top;
-      keep[j] = ptx::Exp2(peak[j] - base);
+      keep[j] = peak[j] == ptx::kNegInf ? 1.0f : ptx::Exp2(peak[j] - base);  // nothing before: nothing to scale
       s[j] = ptx::Exp2(s[j] - base);
       s[j + 2] = ptx::Exp2(s[j + 2] - base);
       sum[j] = sum[j] * keep[j] + s[j] + s[j + 2];

@@ -15,8 +15,8 @@ int Narrow(int64_t n) { return static_cast<int>(std::min<int64_t>(n, 1 << 20)); 
 DecodeProblem ToProblem(const AttentionPlan& plan) {
   const Problem& p = plan.problem;
   return {.device = {.ordinal = plan.cuda.device, .processors = plan.cuda.num_blocks,
-                     .shared_bytes = static_cast<int>(plan.cuda.shared_limit), .selectors = plan.cuda.selectors},
-          .d = Narrow(p.key_width), .group = Narrow(plan.group()),
+                     .shared_bytes = static_cast<int>(plan.cuda.shared_limit), .selectors = plan.cuda.selectors, .cluster_ctas = plan.cuda.cluster_ctas},
+          .d = Narrow(p.key_width), .group = Narrow(plan.group()), .kv_heads = Narrow(p.k_heads),
           .rows = p.max_batch * p.k_heads, .max_keys = p.max_keys,
           .fp16 = p.kv_type == DType::kF16, .soft_cap = plan.variant.soft_cap > 0, .form = plan.cuda.form == CudaForm::kSm80 ? 1 : 0,
           .chunk_keys = plan.cuda.fixed_chunk_keys};
@@ -105,6 +105,7 @@ absl::StatusOr<AttentionPlan> PlanCuda(const Problem& p, const Variant& variant,
                         p.max_batch * p.k_heads, " rows)");
   }
   plan.cuda.selectors = on.selectors;
+  plan.cuda.cluster_ctas = on.cluster_ctas;
   plan.cuda.num_threads = choice.dense.warps * 32;
   plan.cuda.stages = choice.dense.stages;
   plan.cuda.rows = p.max_batch * p.k_heads;
@@ -119,7 +120,7 @@ std::string Explain(const AttentionPlan& plan) {
                           plan.problem.kv_type == DType::kF16 ? "_f16" : "_bf16", plan.variant.soft_cap > 0 ? "_capped" : "", ", grid ", c.num_blocks, " x ", c.num_threads, " threads, ", c.stages,
                           " stages of 16 keys a warp, ", c.shared_bytes, " bytes shared, split ",
                           c.fixed_chunk_keys > 0 ? internal::Concat("every ", c.fixed_chunk_keys, " keys") : "stream-K",
-                          ", workspace ", plan.workspace_bytes, " bytes, ", plan.PredictedBytes(1, 0), " bytes a key");
+                          c.cluster_ctas > 0 ? internal::Concat(", short lists of one sequence in clusters of ", c.cluster_ctas) : "", ", workspace ", plan.workspace_bytes, " bytes, ", plan.PredictedBytes(1, 0), " bytes a key");
 }
 
 absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const BlockIds* blocks, const Execution& execution) {
@@ -161,7 +162,7 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
     params.cap_out = plan.variant.soft_cap * log2e;
   }
   BindWorkspace(choice, execution.workspace.data(), &params);
-  return FromCuda(LaunchDecode(choice, params, blocks != nullptr, plan.cuda.programmatic_launch, execution.stream),
+  return FromCuda(LaunchDecode(ToProblem(plan), choice, params, blocks != nullptr, plan.cuda.programmatic_launch, execution.stream),
                   "decode");
 }
 

@@ -118,6 +118,9 @@ __device__ __forceinline__ void CpAsyncWait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// Brings a line to L2, and its page to where addresses are translated. What is not written yet may be asked for: it is not read.
+__device__ __forceinline__ void PrefetchL2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
 // Programmatic dependent launch: wait for the kernels before this one; let the next one begin.
 __device__ __forceinline__ void WaitForPredecessors() {
 #if __CUDA_ARCH__ >= 900
@@ -163,8 +166,7 @@ __device__ __forceinline__ uint4 LoadOnce(const void* p, u64 policy) {
   return v;
 }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-// Thread block clusters and their shared memory.
+// Of sm_90 on: thread block clusters and their shared memory.
 __device__ __forceinline__ u32 ClusterRank() {
   u32 r;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
@@ -181,9 +183,41 @@ __device__ __forceinline__ void StoreCluster(u32 address, u32 value) {
 __device__ __forceinline__ void OrCluster(u32 address, u32 value) {
   asm volatile("red.relaxed.cluster.shared::cluster.or.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
+__device__ __forceinline__ u32 ClusterSize() {
+  u32 r;
+  asm volatile("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(r));
+  return r;
+}
+// A barrier of one arrival, which also counts bytes: complete when those it expects have come from anywhere in the cluster.
+__device__ __forceinline__ void BarrierInit(u32 barrier) { asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory"); }
+__device__ __forceinline__ void BarriersBegin() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }  // before the cluster's arrival
+__device__ __forceinline__ void BarrierExpect(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.relaxed.cluster.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void BarrierWaitFirst(u32 barrier) {
+  u32 done;
+  do {
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done) : "r"(barrier) : "memory");
+  } while (done == 0);
+}
+__device__ __forceinline__ void StoreAsync(u32 address, const Vector<4>& x, u32 barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+               ::"r"(address), "f"(x.v[0]), "f"(x.v[1]), "f"(x.v[2]), "f"(x.v[3]), "r"(barrier) : "memory");
+}
+__device__ __forceinline__ void StoreAsync(u32 address, const Vector<2>& x, u32 barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
+               ::"r"(address), "f"(x.v[0]), "f"(x.v[1]), "r"(barrier) : "memory");
+}
+__device__ __forceinline__ void StoreAsync(u32 address, u32 x, u32 barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(address), "r"(x), "r"(barrier) : "memory");
+}
+__device__ __forceinline__ void StoreAsync(u32 address, uint2 x, u32 barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];"
+               ::"r"(address), "r"(x.x), "r"(x.y), "r"(barrier) : "memory");
+}
 __device__ __forceinline__ void ClusterArriveRelaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }  // orders nothing
 __device__ __forceinline__ void ClusterArrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ __forceinline__ void ClusterWait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-#endif
 
 }  // namespace lectern::ptx

@@ -158,7 +158,31 @@ __global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(cons
     for (int i = threadIdx.x; i < (p.max_blocks + 31) / 32; i += kThreads) at.marks[i] = 0;
   }
   if (rank == 0 || kPerHead) Chooser<kWarps>::Clear(at.hist, at.scratch);
+  // What one CTA is sent is counted in bytes: it waits for nothing else, and the others end.
+  const ptx::u32 met = ptx::SharedAddress(at.scratch + kSelectScratch - 2);
+  if (!kPerHead && rank == 0 && threadIdx.x == 0) {
+    ptx::BarrierInit(met);
+    ptx::BarriersBegin();
+  }
   ptx::ClusterArriveRelaxed();  // who writes into a neighbour waits for it to have begun
+  // Ahead of the wait: what is read first. All that a predecessor may yet write is read behind it.
+  const auto ahead = [](const void* from, int bytes) {
+    for (int at = threadIdx.x * 128; at < bytes; at += kThreads * 128) ptx::PrefetchL2(static_cast<const char*>(from) + at);
+  };
+  ahead(p.lengths + b, 4);
+  ahead(p.page_table + static_cast<ptx::i64>(b) * p.page_table_stride, p.page_table_stride * 4);
+  if constexpr (kKind == ScoreKind::kGateQuery) {
+    ahead(static_cast<const char*>(p.q) + static_cast<ptx::i64>(row) * kD * 2, kD * 2);
+  } else {
+    ahead(static_cast<const char*>(p.q) + static_cast<ptx::i64>(row) * p.group * kD * 2, p.group * kD * 2);
+  }
+  if (kKind == ScoreKind::kGateProject && b == 0) {  // this CTA's rows of the weights
+    const int rows_all = p.group * kD, each = (rows_all + kCtas - 1) / kCtas, from = rank * each;
+    ahead(static_cast<const char*>(p.gate_weights) + (static_cast<ptx::i64>(head) * rows_all + from) * kD * 2, (min(rows_all, from + each) - from) * kD * 2);
+    if (p.gate_norm != nullptr) ahead(p.gate_norm, kD * 4);
+    if (p.frequencies != nullptr) ahead(p.frequencies, kD * 2);
+  }
+  asm volatile("" ::"l"(p.descriptors), "l"(p.ids), "r"(p.budget_blocks), "f"(p.threshold));  // parameters come from memory too
   ptx::WaitForPredecessors();
   // Which pages this thread needs first does not wait for the length.
   const int first = Rows::First(rank), length = p.lengths[b];
@@ -181,6 +205,7 @@ __global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(cons
     return;  // the whole cluster
   }
   const int end = chooser.scored;
+  const bool counted = !kPerHead && (p.mode == 2 || num_blocks > Chooser<kWarps>::kFew);  // fewer are chosen later that way: measured
 
   Rows rows;
   const char* descriptors = p.descriptors + head * p.head_bytes + rows.part * 16;
@@ -231,14 +256,23 @@ __global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(cons
   const auto send = [&](float x, int block, int to, unsigned* lowest, unsigned* highest) {
     const unsigned key = OrderedKey(x * p.score_scale);
     if (block >= end) return;
-    ptx::StoreCluster(ptx::MapToRank(key_address, to) + block * 4, key);
+    const ptx::u32 where = ptx::MapToRank(key_address, to) + block * 4;
+    if (counted) {
+      ptx::StoreAsync(where, key, ptx::MapToRank(met, to));
+    } else {
+      ptx::StoreCluster(where, key);
+    }
     *lowest = min(*lowest, key);
     *highest = max(*highest, key);
   };
   const auto send_ends = [&](unsigned lowest, unsigned highest, int to) {
     const ptx::u32 where = ptx::MapToRank(end_address, to);
-    ptx::StoreCluster(where, lowest);
-    ptx::StoreCluster(where + 4, highest);
+    if (counted) {
+      ptx::StoreAsync(where, make_uint2(lowest, highest), ptx::MapToRank(met, to));
+    } else {
+      ptx::StoreCluster(where, lowest);
+      ptx::StoreCluster(where + 4, highest);
+    }
   };
   constexpr int kEnds = kPerHead ? 2 : 1;
   unsigned lowest[kEnds], highest[kEnds];
@@ -286,9 +320,11 @@ __global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(cons
     highest[0] = __reduce_max_sync(~0u, highest[0]);
     if (lane == 0) send_ends(lowest[0], highest[0], 0);
   }
-  ptx::ClusterArrive();
-  ptx::ClusterWait();
   int* ids = p.ids + static_cast<ptx::i64>(row) * p.capacity;
+  if (!counted) {
+    ptx::ClusterArrive();
+    ptx::ClusterWait();
+  }
   if constexpr (kPerHead) {
     if (rank < p.group) chooser.Mark(ptx::MapToRank(ptx::SharedAddress(at.marks), 0));
     ptx::ClusterArrive();
@@ -297,6 +333,11 @@ __global__ void __maxnreg__((kSelectRegisters<kKind, kWarps>)) SelectKernel(cons
     return;
   }
   if (rank != 0) return;
+  if (counted) {
+    if (threadIdx.x == 0) ptx::BarrierExpect(met, end * 4 + kCtas * kWarps * 8);
+    __syncthreads();  // what the choice needs is cleared
+    ptx::BarrierWaitFirst(met);
+  }
   if (p.zero_placeholder && end < num_blocks) {  // the open block takes part with score 0
     if (threadIdx.x == 0) {
       at.keys[end] = OrderedKey(0.0f);

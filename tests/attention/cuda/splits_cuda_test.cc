@@ -106,6 +106,36 @@ TEST(CudaSplits, AMeanIsExactHoweverItIsCut) {
   }
 }
 
+// One sequence's lists of few blocks. Where they are equally long the parts of a KV head meet within a cluster; where not, through L2, as those of
+// longer lists do: 1, 2, 3 and more parts, more query heads than parts and fewer.
+TEST(CudaSplits, PartsMeetWithinAClusterOrNot) {
+  for (const int64_t group : {1, 6, 8}) {
+    for (const int32_t blocks : {0, 1, 2, 3, 13, 27, 120, 128}) {
+      for (const bool alike : {true, false}) {
+        SCOPED_TRACE(::testing::Message() << "group " << group << " blocks " << blocks << " alike " << alike);
+        CudaCase c({group, 8, 128, {8190}, 64}, 116);
+        for (int64_t row = 0; row < 8; ++row) {
+          const int32_t count = alike ? blocks : std::min<int32_t>(128, blocks + static_cast<int32_t>(row % 3));
+          c.counts[row] = count;
+          for (int32_t i = 0; i < count; ++i) c.ids[row * c.capacity + i] = 127 - (count - 1 - i) * 127 / std::max(1, count - 1);
+        }
+        c.Upload();
+        std::vector<uint16_t> first;
+        for (int round = 0; round < 3; ++round) {
+          const absl::Status status = c.Attend();
+          ASSERT_TRUE(status.ok()) << status;
+          if (round == 0) {
+            ExpectNearTruth(c);
+            if (HasFatalFailure()) return;
+            first = c.Output();
+          }
+          ASSERT_EQ(c.Output(), first) << round;
+        }
+      }
+    }
+  }
+}
+
 // One key of score 0: its log-sum-exp is 0, which must not read as "empty"; a list of no blocks is empty.
 TEST(CudaSplits, ALogSumExpOfExactlyZeroIsNotAnEmptyRow) {
   for (const DType type : {DType::kBF16, DType::kF16}) {

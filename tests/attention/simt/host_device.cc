@@ -54,10 +54,10 @@ struct HostKernel {
   Launch (*bind)(const simt::Grid& cluster, unsigned ctas, const void* params) = nullptr;  // null: it can be planned for, not launched
 };
 
-template <class Element, int kD, int kRowTiles, bool kSparse, bool kLean = false>
+template <class Element, int kD, int kRowTiles, bool kSparse, bool kLean = false, bool kCluster = false>
 constexpr HostKernel kDecode = {{.family = cuda::KernelFamily::kDecode, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = 8, .row_tiles = kRowTiles,
-                                 .stages = 2 * 128 / kD, .sparse = kSparse, .lean = kLean},
-                                &Bind<DecodeParams, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean>>};
+                                 .stages = 2 * 128 / kD, .sparse = kSparse, .lean = kLean, .cluster = kCluster},
+                                &Bind<DecodeParams, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean, kCluster>>};
 
 template <class Element, int kD>
 constexpr cuda::KernelId SelectId(ScoreKind kind, int ctas, int warps) {
@@ -89,7 +89,7 @@ const HostKernel kKernels[] = {
     kEntry<ptx::Fp16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kResa, 4, 8>,
     kEntry<ptx::Fp16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kQuestHeads, 8, 8>,
 #endif
-    kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>,
+    kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>, kDecode<ptx::Bf16, 128, 1, true, true, true>,
     kDecode<ptx::Bf16, 64, 1, false>, kDecode<ptx::Bf16, 64, 1, true>,
 #ifdef LECTERN_EVERY_FORM
     kDecode<ptx::Bf16, 128, 2, false>, kDecode<ptx::Bf16, 128, 2, true>, kDecode<ptx::Bf16, 64, 2, false>, kDecode<ptx::Bf16, 64, 2, true>,
@@ -180,6 +180,12 @@ cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorNotSupported ? "not a kernel of the host" : error == cudaSuccess ? "no error" : "invalid value"; }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+// Groups of processors as one H100 has them: seven of 16 and more, one of 9.
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
+  const int ctas = static_cast<int>(config->attrs[0].val.clusterDim.x);
+  *clusters = 7 * (16 / ctas) + 9 / ctas;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = nullptr;

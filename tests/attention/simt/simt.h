@@ -146,6 +146,7 @@ class Cluster {
   unsigned block() const { return static_cast<unsigned>(grid_.first_block + rank()); }
   char* shared() const { return grid_.shared; }
   unsigned blocks() const { return static_cast<unsigned>(grid_.all_blocks); }
+  int cluster_ctas() const { return grid_.ctas; }
   size_t current() const { return static_cast<size_t>(current_); }
   unsigned Draw() { return static_cast<unsigned>(random_()); }
 

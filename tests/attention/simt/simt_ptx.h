@@ -32,6 +32,13 @@
 #define ClusterArriveRelaxed DeviceClusterArriveRelaxed
 #define ClusterArrive DeviceClusterArrive
 #define ClusterWait DeviceClusterWait
+#define PrefetchL2 DevicePrefetchL2
+#define BarrierInit DeviceBarrierInit
+#define BarriersBegin DeviceBarriersBegin
+#define BarrierExpect DeviceBarrierExpect
+#define BarrierWaitFirst DeviceBarrierWaitFirst
+#define StoreAsync DeviceStoreAsync
+#define ClusterSize DeviceClusterSize
 #define LdMatrix4 DeviceLdMatrix4
 #define LdMatrix4Trans DeviceLdMatrix4Trans
 #define Transpose8x8 DeviceTranspose8x8
@@ -56,6 +63,13 @@
 #undef ClusterArriveRelaxed
 #undef ClusterArrive
 #undef ClusterWait
+#undef PrefetchL2
+#undef BarrierInit
+#undef BarriersBegin
+#undef BarrierExpect
+#undef BarrierWaitFirst
+#undef StoreAsync
+#undef ClusterSize
 #undef LdMatrix4
 #undef LdMatrix4Trans
 #undef Transpose8x8
@@ -196,6 +210,7 @@ T LoadL2(const T* p) {
   return *p;
 }
 
+inline u32 ClusterSize() { return static_cast<u32>(simt::Cluster::current_cluster->cluster_ctas()); }
 inline u32 ClusterRank() { return static_cast<u32>(simt::Cluster::current_cluster->rank()); }
 inline u32 MapToRank(u32 address, u32 rank) { return address | (rank + 1) << 24; }
 inline unsigned* ClusterWord(u32 address) { return simt::Cluster::current_cluster->Remote(static_cast<int>(address >> 24) - 1, address & 0xffffff); }
@@ -203,6 +218,27 @@ inline void StoreCluster(u32 address, u32 value) { *ClusterWord(address) = value
 inline void OrCluster(u32 address, u32 value) { *ClusterWord(address) |= value; }
 inline void ClusterArriveRelaxed() { simt::Cluster::current_cluster->Arrive(); }
 inline void ClusterArrive() { simt::Cluster::current_cluster->Arrive(); }
+// A barrier that counts bytes: arrivals and bytes to come, a word each.
+inline void PrefetchL2(const void*) {}
+inline unsigned* OwnWord(u32 address) { return reinterpret_cast<unsigned*>(simt::Cluster::current_cluster->shared() + address); }
+inline void BarrierInit(u32 barrier) { *OwnWord(barrier) = 1, *OwnWord(barrier + 4) = 0; }
+inline void BarriersBegin() {}
+inline void BarrierExpect(u32 barrier, u32 bytes) { --*OwnWord(barrier), *OwnWord(barrier + 4) += bytes; }
+inline void BarrierWaitFirst(u32 barrier) {
+  for (int tries = 1; *OwnWord(barrier) != 0 || *OwnWord(barrier + 4) != 0; ++tries) {
+    if (tries > 1 << 20) simt::Fail("a barrier waits for bytes that nobody stores");
+    simt::Cluster::current_cluster->Wait(simt::Cluster::kReady);
+  }
+}
+inline void StoreAsync(u32 address, u32 x, u32 barrier) {
+  if (address >> 24 != barrier >> 24) simt::Fail("an asynchronous store and its barrier in different CTAs");
+  *ClusterWord(address) = x, *ClusterWord(barrier + 4) -= 4;
+}
+template <int n>
+void StoreAsync(u32 address, const Vector<n>& x, u32 barrier) {
+  for (int i = 0; i < n; ++i) StoreAsync(address + i * 4, std::bit_cast<u32>(x.v[i]), barrier);
+}
+inline void StoreAsync(u32 address, uint2 x, u32 barrier) { StoreAsync(address, x.x, barrier), StoreAsync(address + 4, x.y, barrier); }
 inline void ClusterWait() { simt::Cluster::current_cluster->WaitForCluster(); }
 
 }  // namespace lectern::ptx
