@@ -11,7 +11,9 @@
 //          attention/paged_kv.h says. Query i of Nq stands at position i + (num_keys - Nq). Query head h reads K head
 //          h * k_heads / q_heads and V head h * v_heads / q_heads.
 // Threads: a plan is immutable. A call uses the pool or stream it is given and owns its workspace while it runs; a CUDA
-//          workspace is zeroed once, before its first use (ClearWorkspace), and left ready for the next call.
+//          workspace is zeroed once, before its first use (ClearWorkspace), and left ready for the next call. With
+//          Device::programmatic_launch a call looks at lengths, counts and page table before what is ahead of it on
+//          the stream has ended, for hints alone (attention/batch.h); it computes with what is there afterwards.
 // Errors:  Plan: kUnimplemented names the constraint that a kernel cannot serve; kInvalidArgument a shape that makes
 //          no sense. Prefill, Decode: kInvalidArgument for shapes, keys or workspace outside the plan.
 // Cost:    Decode reads each K and V block once a group of query heads: 2 * keys * kv_heads * width elements. Prefill

@@ -14,6 +14,10 @@
 // Errors:  none here.
 // Cost:    none. Pointers are of the plan's device, lengths, page_table, ids and counts too: nothing in a step depends
 //          on a host value, so that a captured CUDA graph stays valid for every length up to the plan's max_keys.
+// Ahead:   a programmatic CUDA launch reads lengths, counts and page_table before its predecessors have ended, as a hint what to
+//          bring to L2. They must be memory by then, and may hold the step before, or anything: all of it is read again
+//          afterwards, and only that counts. A page that a hint names is asked for if it is one of the pool's first num_pages,
+//          which must be memory too. A gate's weights, norm and frequencies are not read again: no kernel that still runs may write them.
 #pragma once
 
 #include <cstddef>
@@ -63,6 +67,7 @@ struct DescriptorView {
   DType type = DType::kBF16;  // kF32 or kBF16 on CPU, the cache's on CUDA
   int64_t width = 0;
   int64_t page_stride = 0, head_stride = 0, block_stride = 0;  // elements
+  int64_t num_pages = 0;  // as KvView::num_pages
 };
 
 inline int64_t NumBlocks(int64_t length, int64_t block_tokens) { return (length + block_tokens - 1) / block_tokens; }

@@ -34,6 +34,7 @@ struct KvView {
   int64_t page_stride = 0, head_stride = 0;
   int64_t slot_stride = 0;  // kRows only
   BlockLayout layout = BlockLayout::kLanes;
+  int64_t num_pages = 0;    // of the pool: memory that may be read. 0: not said, and a CUDA step asks for nothing ahead of its predecessors
 };
 
 struct PagedKv {

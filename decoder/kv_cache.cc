@@ -142,7 +142,8 @@ attention::PagedKv KvCache::Layer(int64_t layer, int64_t num_keys) const {
                          .heads = shape.kv_heads,
                          .width = shape.head_dim,
                          .page_stride = shape.num_layers * layer_elements,
-                         .head_stride = block};
+                         .head_stride = block,
+                         .num_pages = static_cast<int64_t>(pool_->holders.size())};
   attention::PagedKv kv{.k = view, .v = view, .pages = pages_, .num_keys = num_keys};
   kv.v.base += shape.kv_heads * block * ElementBytes(shape);
   return kv;

@@ -74,7 +74,7 @@ END
       for tool in memcheck synccheck; do
         for shard in 0 1 2 3 4; do commands+=("SHARD=$shard sanitize $tool attention '$TEST' '*'"); done
       done
-      for filter in 'CudaDecode.SoftCap*:CudaDecode.FewRows*' 'CudaSelect.ManyRows:CudaSelect.Published*' 'CudaSelect.Ties*' \
+      for filter in 'CudaDecode.SoftCap*:CudaDecode.FewRows*' 'CudaLate.SelectAndThen*' 'CudaSelect.ManyRows:CudaSelect.Published*' 'CudaSelect.Ties*' \
         'CudaAppend.TheC*:CApi.What*:WorkedCuda.*' 'Selectors/CudaChain.OneLaunch*'; do
         commands+=("sanitize racecheck attention_${#commands[@]} '$TEST' '$filter'")
       done

@@ -65,7 +65,7 @@ const char* WhyNoCache(const LecternStep& s) {
   for (const long long stride : {s.k_page_stride, s.k_head_stride, s.v_page_stride, s.v_head_stride}) {
     if (stride % 8 != 0) return "the strides of K and V must be multiples of 8 elements";
   }
-  return nullptr;
+  return WhyNoPages(s.num_pages);
 }
 
 const char* WhyNoLists(const LecternBlocks& b) {
@@ -74,7 +74,7 @@ const char* WhyNoLists(const LecternBlocks& b) {
 
 const char* WhyNoDescriptors(const void* base, long long page_stride, long long head_stride, long long block_stride) {
   if (Misaligned(base)) return "descriptors must have memory that begins at a multiple of 16 bytes";
-  return (page_stride | head_stride | block_stride) % 8 != 0 ? "the strides of descriptors must be multiples of 8 elements" : nullptr;
+  return WhyNoDescriptorStrides(page_stride, head_stride, block_stride);
 }
 
 const char* WhyNoSelector(const LecternPlan& plan, const LecternSelector& s) {
@@ -89,6 +89,7 @@ const char* WhyNoSelector(const LecternPlan& plan, const LecternSelector& s) {
   if (static_cast<ScoreKind>(s.kind) == ScoreKind::kGateProject && Misaligned(s.gate_weights)) {
     return "the gate's projection needs weights at a multiple of 16 bytes";
   }
+  if (const char* why = WhyNoPages(s.num_pages)) return why;
   if (static_cast<ScoreKind>(s.kind) == ScoreKind::kOracle) return nullptr;
   return WhyNoDescriptors(s.descriptors, s.page_stride, s.head_stride, s.block_stride);
 }
@@ -168,6 +169,7 @@ int lectern_decode(const LecternPlan* plan, const LecternStep* s, const LecternB
   params.page_table = s->page_table;
   params.lengths = s->lengths;
   params.page_table_stride = static_cast<int>(s->page_table_stride);
+  params.num_pages = PagesToAskFor(s->num_pages);
   params.batch = s->batch;
   params.kv_heads = plan->given.kv_heads;
   params.group = plan->problem.group;
@@ -231,6 +233,7 @@ int lectern_select(const LecternPlan* plan, const LecternStep* step, const Lecte
     }
   }
   params.page_table_stride = static_cast<int>(step->page_table_stride);
+  params.num_pages = PagesToAskFor(s->num_pages);
   params.batch = step->batch;
   params.kv_heads = plan->given.kv_heads;
   params.group = plan->problem.group;

@@ -6,7 +6,10 @@
  * Shapes:  as attention/batch.h; everything bf16, or fp16 with kv_type 1; K and V [page, kv_head, 64, d], strides in elements, multiples
  *          of 8; memory begins at multiples of 16 bytes.
  * Threads: a plan is immutable and of the device that was current when it was made, which must be current in its calls; they use
- *          the given stream and the step's workspace.
+ *          the given stream and the step's workspace. With programmatic_launch a call reads lengths, counts and the page table
+ *          before its predecessors have ended, as a hint what to bring to L2 of the first num_pages pages of a pool, which must be
+ *          memory: they may hold anything then. All of it is read again afterwards, and only that counts. A gate's weights, norm and frequencies
+ *          are not: no kernel that still runs may write them.
  * Errors:  0, a cudaError_t, or LECTERN_REFUSED where an argument is out of range or no kernel serves it; lectern_error names
  *          them, a refusal by its reason (of the calling thread's last one).
  * Cost:    a call is one launch. fp16, a soft cap and the oracle are compiled at run time by libnvrtc, which must be there then: while
@@ -43,6 +46,7 @@ typedef struct {
   const int* lengths;
   int batch;
   void* workspace;
+  long long num_pages; /* of K and of V, the smaller pool; 0: not said, nothing is asked for ahead */
 } LecternStep;
 
 typedef struct {
@@ -64,6 +68,7 @@ typedef struct {
   const void* gate_weights;
   const float *gate_norm, *frequencies;
   float norm_eps, rope_scale;
+  long long num_pages; /* of descriptors; 0: not said */
 } LecternSelector;
 
 typedef struct { /* attention/append.h has the order of things */

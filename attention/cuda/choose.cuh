@@ -2,8 +2,7 @@
 //
 // Dataflow  The scores lie in shared memory as order-preserving integers, and the extremes of those that each warp sent. A warp
 //           owns a run of blocks and says which of them are in, 32 to a word.
-//           Up to 128 blocks every score is ranked against every other.
-//           More, up to 256 a warp: keys are counted in 256 bins of equal width between the extremes; every warp looks for the
+//           Up to kMostWords words a warp: keys are counted in 256 bins of equal width between the extremes; every warp looks for the
 //           bin of the K-th by itself; what is above it is in, the few that share it are gathered and ranked, again by every
 //           warp: two barriers. Where more than 32 share it (one score far from the rest), it is cut into 256 again, twice at most.
 //           Where that does not part them (ties) and for longer rows, a radix select of 11-bit digits finds the K-th key.
@@ -19,16 +18,14 @@ namespace lectern::attention {
 
 __device__ __forceinline__ unsigned OrderedKey(float x) {
   const unsigned u = __float_as_uint(x);
-  return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
+  return u ^ (0x80000000u | static_cast<unsigned>(static_cast<int>(u) >> 31));
 }
-__device__ __forceinline__ float KeyValue(unsigned key) {
-  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
-}
+__device__ __forceinline__ float KeyValue(unsigned key) { return __uint_as_float(key ^ (0x80000000u | ~static_cast<unsigned>(static_cast<int>(key) >> 31))); }
 
-template <int kWarps>
+template <int kWarps, int kMostWords = 8>
 struct Chooser {
   static constexpr int kThreads = kWarps * 32;
-  static constexpr int kFew = 128, kBins = 256, kGather = 32, kRounds = 3, kHold = 8;  // kHold: words of a run that a warp has in registers
+  static constexpr int kBins = 256, kGather = 32, kRounds = 3;
   static constexpr int kFound = 16, kGathered = 31;                       // words of the scratch
   const SelectParams& p;
   unsigned* keys;      // [num_blocks]
@@ -91,139 +88,144 @@ struct Chooser {
     }
   };
 
-  // At most kFew blocks: those that fewer than `need` candidates surpass.
-  template <class To>
-  __device__ __forceinline__ void Few(int need, To& to) {
-    constexpr int kParts = kThreads / kFew, kEach = kFew / kParts;
-    const int i = threadIdx.x % kFew, from = threadIdx.x / kFew * kEach;
-    const unsigned mine = Candidate(i) ? keys[i] : 0u;
-    if (threadIdx.x < kFew) hist[kBins + i] = static_cast<int>(mine);
-    __syncthreads();
-    const uint4* others = reinterpret_cast<const uint4*>(hist + kBins + from);
-    int better = 0;
-#pragma unroll
-    for (int j = 0; j < kEach; j += 4) {
-      const uint4 four = others[j / 4];
-      const unsigned other[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-      for (int k = 0; k < 4; ++k) better += other[k] > mine || (other[k] == mine && from + j + k < i) ? 1 : 0;
-    }
-    atomicAdd(hist + i, better);
-    __syncthreads();
-    unsigned bits = 0;
-    int before = 0, total = 0;
-#pragma unroll
-    for (int w = 0; w < kFew / 32; ++w) {
-      const int block = w * 32 + lane;
-      const unsigned word = __ballot_sync(~0u, block < num_blocks && (Forced(block) || (Candidate(block) && hist[block] < need)));
-      if (w < warp) before += __popc(word);
-      if (w == warp) bits = word;
-      total += __popc(word);
-    }
-    if (to.Begin(*this, before, total)) to.Word(warp, bits, lane);
-  }
-
-  // The `need` best candidates of at most kHold words a run. False, by all threads alike and with nothing written, where too
-  // many share the bin of the last one.
-  template <class To>
+  // The `need` best candidates, where a warp's run is kWords words at most. False, by all threads alike and with nothing written, where too
+  // many share the bin of the last one. There is no branch that parts a warp: it would cost more than what it spares.
+  template <int kWords, class To>
   __device__ __forceinline__ bool Spread(int need, To& to) {
-    const int words = Words(), first = warp * words;
-    uint2 end = make_uint2(~0u, 0u);
-    for (int i = lane; i < num_ends; i += 32) end = make_uint2(min(end.x, ends[i].x), max(end.y, ends[i].y));
+    const int first = warp * kWords;
+    uint2 end = ends[min(lane, num_ends - 1)];
+    for (int i = 32; i < num_ends; i += 32) {
+      const uint2 other = ends[min(i + lane, num_ends - 1)];
+      end = make_uint2(min(end.x, other.x), max(end.y, other.y));
+    }
+    // Of candidates: [lowest, lowest + span).
+    const int lowest = p.count_forced ? p.first_blocks : 0, upper = p.count_forced ? min(scored, num_blocks - p.last_blocks) : scored;
+    const unsigned span = static_cast<unsigned>(max(0, upper - lowest));
+    unsigned key[kWords], in[kWords];
+    bool open[kWords];
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) {
+      const int i = (first + j) * 32 + lane;
+      open[j] = static_cast<unsigned>(i - lowest) < span;
+      key[j] = keys[open[j] ? i : 0];
+      in[j] = 0;
+    }
     float low = KeyValue(__reduce_min_sync(~0u, end.x));
     const float high = KeyValue(__reduce_max_sync(~0u, end.y));
     float scale = __fdividef(kBins - 1, high - low);
     if (!(high > low && scale < 3e38f)) return false;
-    const auto from_top = [&](unsigned key) { return min(kBins - 1, max(0, kBins - 1 - static_cast<int>((KeyValue(key) - low) * scale))); };
-    unsigned key[kHold];  // 0: no candidate, or decided
-    unsigned in[kHold];
+    // From the top; kBins, which nobody looks at, for what is no candidate or decided.
+    const auto bin_for = [&](unsigned of, bool counts) {
+      const int from_top = kBins - 1 - static_cast<int>(fminf(fmaxf((KeyValue(of) - low) * scale, 0.0f), kBins - 1));
+      return counts ? from_top : kBins;
+    };
+    int bin_of[kWords];
 #pragma unroll
-    for (int j = 0; j < kHold; ++j) {
-      const int i = (first + j) * 32 + lane;
-      key[j] = j < words && Candidate(i) ? keys[i] : 0u;
-      in[j] = __ballot_sync(~0u, j < words && i < num_blocks && Forced(i));
-    }
+    for (int j = 0; j < kWords; ++j) bin_of[j] = bin_for(key[j], open[j]);
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) atomicAdd(hist + bin_of[j], 1);
     int bin, count, rank = need;
 #pragma unroll 1
     for (int round = 1;; ++round) {
-#pragma unroll
-      for (int j = 0; j < kHold; ++j) {  // eight bins of a lane lie as two vectors, a row of them after the other
-        if (j >= words) break;
-        const int t = from_top(key[j]);
-        if (key[j] != 0) atomicAdd(hist + (t % 8 / 4 * 128 + t / 8 * 4 + t % 4), 1);
-      }
       __syncthreads();
-      const int4 left = *reinterpret_cast<const int4*>(hist + lane * 4), right = *reinterpret_cast<const int4*>(hist + 128 + lane * 4);
+      // A lane has eight bins. Those with which, and with all before them, fewer than `rank` are counted stand before the one that is looked for.
+      const int4 left = *reinterpret_cast<const int4*>(hist + lane * 8), right = *reinterpret_cast<const int4*>(hist + lane * 8 + 4);
       const int bins[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
-      int upto = 0;
+      int upto[8], sum = 0;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) upto += bins[j];
-      upto = SumUpTo(upto);
-      const int from = __ffs(__ballot_sync(~0u, upto >= rank)) - 1;  // the lane whose bins hold the last one
-      int within = 0;
-      bin = count = 0;
+      for (int j = 0; j < 8; ++j) upto[j] = sum += bins[j];
+      const int before = SumUpTo(sum) - sum, wanted = rank - before;
+      int passed = 0, passed_bins = 0;
 #pragma unroll
-      for (int j = 7; j >= 0; --j) {
-        upto -= bins[j];  // what lies above bin j
-        if (upto < rank && count == 0) bin = lane * 8 + j, count = bins[j], within = rank - upto;
+      for (int j = 0; j < 8; ++j) {
+        passed = upto[j] < wanted ? upto[j] : passed;
+        passed_bins += upto[j] < wanted ? 1 : 0;
       }
-      bin = __shfl_sync(~0u, bin, from);
-      count = __shfl_sync(~0u, count, from);
-      rank = __shfl_sync(~0u, within, from);
+      bin = static_cast<int>(__reduce_add_sync(~0u, static_cast<unsigned>(passed_bins)));
+      count = hist[bin];
+      rank -= static_cast<int>(__reduce_max_sync(~0u, static_cast<unsigned>(wanted > 0 ? before + passed : 0)));
       if (count <= kGather) break;
       if (round == kRounds) return false;
-#pragma unroll
-      for (int j = 0; j < kHold; ++j) {
-        if (j >= words) break;
-        const int t = from_top(key[j]);
-        in[j] |= __ballot_sync(~0u, key[j] != 0 && t < bin);
-        if (t != bin) key[j] = 0;
-      }
       low += __fdividef(kBins - 1 - bin, scale);
       scale *= kBins;
       if (!(scale < 3e38f)) return false;
       __syncthreads();
       if (threadIdx.x < kBins) hist[threadIdx.x] = 0;
       __syncthreads();
-    }
-    uint2* list = reinterpret_cast<uint2*>(hist + kBins);
-    int sure = 0;
 #pragma unroll
-    for (int j = 0; j < kHold; ++j) {
-      if (j >= words) break;
-      const int i = (first + j) * 32 + lane, t = key[j] == 0 ? kBins : from_top(key[j]);
-      in[j] |= __ballot_sync(~0u, t < bin);
-      sure += __popc(in[j]);
-      if (t == bin) {
-        list[atomicAdd(scratch + kGathered, 1)] = make_uint2(key[j], static_cast<unsigned>(i));
-      } else {
-        key[j] = 0;
+      for (int j = 0; j < kWords; ++j) {
+        in[j] |= __ballot_sync(~0u, bin_of[j] < bin);
+        bin_of[j] = bin_for(key[j], bin_of[j] == bin);
       }
+#pragma unroll
+      for (int j = 0; j < kWords; ++j) atomicAdd(hist + bin_of[j], 1);
     }
-    if (lane == 0) scratch[warp] = sure;
+    // Those of the bin of the last one are gathered and ranked by every warp.
+    uint2* list = reinterpret_cast<uint2*>(hist + 2 * kBins);
+    int sure = 0, gathered = 0;
+    unsigned shares[kWords];
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) {
+      const int i = (first + j) * 32 + lane;
+      shares[j] = __ballot_sync(~0u, bin_of[j] == bin);
+      in[j] |= __ballot_sync(~0u, bin_of[j] < bin || (i < num_blocks && Forced(i)));
+      sure += __popc(in[j]);
+      gathered += __popc(shares[j]);
+    }
+    int to_list = 0;
+    if (lane == 0) {
+      scratch[warp] = sure;
+      to_list = atomicAdd(scratch + kGathered, gathered);
+    }
+    to_list = __shfl_sync(~0u, to_list, 0);
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) {
+      const int to = (shares[j] >> lane & 1) != 0 ? to_list + __popc(shares[j] & ((1u << lane) - 1)) : kBins + static_cast<int>(threadIdx.x);  // where nobody looks
+      list[to] = make_uint2(key[j], static_cast<unsigned>((first + j) * 32 + lane));
+      to_list += __popc(shares[j]);
+    }
     __syncthreads();
     const bool real = lane < count;
     const uint2 mine = real ? list[lane] : make_uint2(0u, ~0u);
-    int better = 0;
-#pragma unroll 4
-    for (int j = 0; j < count; ++j) {
-      const uint2 other = list[j];
-      better += other.x > mine.x || (other.x == mine.x && other.y < mine.y) ? 1 : 0;
-    }
     const int of_warp = lane < kWarps ? scratch[lane] : 0, block = static_cast<int>(mine.y);
+    int better = 0;
+#pragma unroll 1
+    for (int base = 0; base < count; base += 8) {
+      uint4 two[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) two[j] = *reinterpret_cast<const uint4*>(list + base + 2 * j);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const unsigned other = j % 2 == 0 ? two[j / 2].x : two[j / 2].z, at = j % 2 == 0 ? two[j / 2].y : two[j / 2].w;
+        better += base + j < count && (other > mine.x || (other == mine.x && at < mine.y)) ? 1 : 0;
+      }
+    }
     const bool extra = real && better < rank && !Forced(block);
     const int before = (lane < warp ? of_warp : 0) + (extra && block < first * 32 ? 1 : 0), total = of_warp + (extra ? 1 : 0);
     const int at = __ffs(__ballot_sync(~0u, real && better == rank - 1)) - 1;  // the last one that is in
     const unsigned floor = __shfl_sync(~0u, mine.x, at);
     const int last = __shfl_sync(~0u, block, at);
-    if (!to.Begin(*this, static_cast<int>(__reduce_add_sync(~0u, before)), static_cast<int>(__reduce_add_sync(~0u, total)))) return true;
+    if (!to.Begin(*this, static_cast<int>(__reduce_add_sync(~0u, static_cast<unsigned>(before))), static_cast<int>(__reduce_add_sync(~0u, static_cast<unsigned>(total))))) return true;
 #pragma unroll
-    for (int j = 0; j < kHold; ++j) {
-      if (j >= words) break;
-      const bool more = key[j] > floor || (key[j] == floor && key[j] != 0 && (first + j) * 32 + lane <= last);
-      to.Word(first + j, in[j] | __ballot_sync(~0u, more), lane);
+    for (int j = 0; j < kWords; ++j) {
+      const bool more = key[j] > floor || (key[j] == floor && (first + j) * 32 + lane <= last);
+      in[j] |= __ballot_sync(~0u, more) & shares[j];
     }
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) to.Word(first + j, in[j], lane);
     return true;
+  }
+  template <class To>
+  __device__ __forceinline__ bool Spread(int need, To& to) {
+    const int words = Words();
+    if (words <= 1) return Spread<1>(need, to);
+    if (words == 2) return Spread<2>(need, to);
+    if (words <= 4) return Spread<4>(need, to);
+    if (words <= 8) return Spread<8>(need, to);
+    if constexpr (kMostWords > 8) {
+      if (words <= kMostWords) return Spread<kMostWords>(need, to);
+    }
+    return false;
   }
 
   static constexpr int kEach = kDigits / kThreads;  // radix bins of a thread: high, high - 1, ...
@@ -373,10 +375,9 @@ struct Chooser {
         candidates = max(0, min(scored, num_blocks - p.last_blocks) - p.first_blocks);
       }
       const int need = max(0, Keep() - forced);
-      if (num_blocks <= kFew) return Few(need, to);
       if (need == 0) floor = ~0u;
       if (need > 0 && need < candidates) {
-        if (Words() <= kHold && Spread(need, to)) return;
+        if (Spread(need, to)) return;
         RadixSelect(need, &floor, &ties);
       }
     }

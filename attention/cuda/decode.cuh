@@ -16,6 +16,8 @@
 // Latency   What counts below 10 MB. Lengths, counts, ids, page table and queries come in one round trip where they are small, asked for
 //           ahead of the kernel before; keys come before values, and are weighed meanwhile. A load into registers behind the copies
 //           would come back behind them. The code is kept short: a warp alone issues an instruction every four or five cycles.
+//           Few rows are dealt ahead of the wait, by lengths and counts as they are then, and the first keys asked for (Guess): that
+//           is a hint, behind the wait all is read again and dealt anew if it is not the same.
 // Swizzle   16-byte chunk c of key t lies at chunk c ^ (t % 8): ldmatrix reads eight keys at eight banks.
 #pragma once
 
@@ -45,7 +47,7 @@ struct Number {
   static constexpr int value = n;
 };
 
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean, bool kCluster>
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kCluster>
 struct DecodeCta {
   using Shape = DecodeShape<kD, kRowTiles, kStages, kWarps>;
   static constexpr int kSteps = kD / 16;   // of 16 columns
@@ -70,7 +72,7 @@ struct DecodeCta {
   ptx::u32 staged_q = 0;  // queries of all rows, of a cluster its row's; 0: they are not there
   ptx::u64 policy;
 
-  static constexpr int kPartsAhead = kLean ? 8 : 16;  // parts of a query head on their way to a lane
+  static constexpr int kPartsAhead = 16;  // parts of a query head on their way to a lane
   static constexpr int kMeeting = 32;  // units a CTA reads in the time that parts take to meet
   int one_row = -1;   // all of this CTA's units are of this row: the first_unit-th, and every unit_step-th after it; -1: not so
   int first_unit = 0, unit_step = 1, row_length, row_count;
@@ -165,60 +167,79 @@ struct DecodeCta {
 
   // Few rows: each gets CTAs of its own, in proportion to its units. Lane r knows row r.
   struct Share {
-    int row, units, parts, first_cta;
+    int row = 32, units = 0, parts = 0, first_cta = 0;
+    unsigned empty = 0;  // rows without a key
   };
-  __device__ __forceinline__ Share FewRows(int rows) {
-    int length, count, n = 0;
-    const int of_lane = min(lane, rows - 1);
-    length = LengthOf(of_lane);
-    count = CountOf(of_lane);
-    Stage(rows, [&] {
-      if (lane < rows) n = UnitsOf(length, count);
-    });
+  struct Sizes {
+    int length, count;
+  };
+  // Which row this CTA has, and which part of it, if any: parts > 0 then. row_length and row_count are that row's.
+  __device__ __forceinline__ Share Deal(int rows, const Sizes& sizes) {
+    const int n = lane < rows ? UnitsOf(sizes.length, sizes.count) : 0;
     Share share;
     const int first = __shfl_sync(~0u, n, 0);
+    meets = false;
     if (first > 0 && __all_sync(~0u, lane >= rows || n == first)) {  // no need to add up and to search
       const int ctas = kCluster ? ClusterCtas() : Quotient(gridDim.x, rows);
       share.parts = PartsOf(first, ctas);
-      int row = kCluster ? Quotient(blockIdx.x, ctas) : Quotient(blockIdx.x, share.parts);
-      if (kCluster) {
-        meets = true;
-        share.first_cta = row * ctas;
-        share.row = static_cast<int>(blockIdx.x) - row * ctas < share.parts ? row : 32;
-      } else {
-        share.row = row < rows ? row : 32;
-        share.first_cta = row * share.parts;
+      const int row = Quotient(blockIdx.x, kCluster ? ctas : share.parts);
+      share.first_cta = row * (kCluster ? ctas : share.parts);
+      meets = kCluster;
+      if (row < rows && static_cast<int>(blockIdx.x) - share.first_cta < share.parts) share.row = row;
+    } else {
+      int total = n;
+#pragma unroll
+      for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
+      // 1 + floor(n * spare / total) adds up to the grid at most; the factor below 1 keeps rounding on the safe side.
+      const float spare = static_cast<float>(static_cast<int>(gridDim.x) - rows) * 0.99999f;
+      int parts = n == 0 ? 0 : 1 + static_cast<int>(__fdividef(static_cast<float>(n) * spare, static_cast<float>(total)));
+      parts = PartsOf(n, parts);
+      int end = parts;
+#pragma unroll
+      for (int step = 1; step < 32; step *= 2) {
+        const int y = __shfl_up_sync(~0u, end, step);
+        if (lane >= step) end += y;
       }
-      share.units = first;
-      row_length = __shfl_sync(~0u, length, row);
-      row_count = __shfl_sync(~0u, count, row);
-      __syncthreads();
-      return share;
+      share.empty = __ballot_sync(~0u, lane < rows && n == 0);
+      share.row = __popc(__ballot_sync(~0u, end <= static_cast<int>(blockIdx.x)));
+      share.parts = __shfl_sync(~0u, parts, share.row);
+      share.first_cta = __shfl_sync(~0u, end, share.row) - share.parts;
     }
-    if (kCluster) staged_q = 0;  // the row will be another than the cluster's
-    int total = n;
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
-    // 1 + floor(n * spare / total) adds up to the grid at most; the factor below 1 keeps rounding on the safe side.
-    const float spare = static_cast<float>(static_cast<int>(gridDim.x) - rows) * 0.99999f;
-    int parts = n == 0 ? 0 : 1 + static_cast<int>(__fdividef(static_cast<float>(n) * spare, static_cast<float>(total)));
-    parts = PartsOf(n, parts);
-    int end = parts;
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const int y = __shfl_up_sync(~0u, end, step);
-      if (lane >= step) end += y;
-    }
-    const unsigned empty = __ballot_sync(~0u, lane < rows && n == 0);
-    if (blockIdx.x < 32 && (empty >> blockIdx.x & 1) != 0) ZeroRow(blockIdx.x);
-    share.row = __popc(__ballot_sync(~0u, end <= static_cast<int>(blockIdx.x)));
-    if (share.row >= 32) return share;
-    share.parts = __shfl_sync(~0u, parts, share.row);
-    share.first_cta = __shfl_sync(~0u, end, share.row) - share.parts;
     share.units = __shfl_sync(~0u, n, share.row);
-    row_length = __shfl_sync(~0u, length, share.row);
-    row_count = __shfl_sync(~0u, count, share.row);
-    __syncthreads();
+    row_length = __shfl_sync(~0u, sizes.length, share.row);
+    row_count = __shfl_sync(~0u, sizes.count, share.row);
+    return share;
+  }
+
+  // Ahead of the wait, by lengths, counts and pages that may be a step old or no such things at all: who would have what, and of it the first
+  // keys and values asked for, an eighth of a warp's but for the ends. Read past L1, which would keep what is old.
+  __device__ __forceinline__ Sizes Guess(int rows, Share* share) {
+    const int of_lane = min(lane, rows - 1);
+    const Sizes sizes{max(min(ptx::LoadL2(p.lengths + SequenceOf(of_lane)), p.guess_keys), 0),
+                      kSparse ? max(min(ptx::LoadL2(p.counts + of_lane), p.guess_blocks), -1) : -1};
+    *share = Deal(rows, sizes);
+    if (kSparse || p.num_pages == 0 || share->row >= rows) return sizes;
+    const int per_warp = Quotient(share->units, max(share->parts, 1) * kWarps), asked = min(kStages, max(kStages / 2, per_warp / 8));
+    const int unit = static_cast<int>(blockIdx.x) - share->first_cta + (warp + lane / 2 * kWarps) * share->parts, in_page = unit % (64 / kUnitKeys);
+    if (lane >= 2 * asked || unit >= share->units) return sizes;
+    const int b = SequenceOf(share->row), head = share->row - b * p.kv_heads;
+    const int page = ptx::LoadL2(p.page_table + b * p.page_table_stride + unit / (64 / kUnitKeys));
+    if (static_cast<unsigned>(page) >= static_cast<unsigned>(p.num_pages)) return sizes;  // nothing is there
+    const char* from = lane % 2 == 0 ? p.k + page * p.k_page_bytes + head * p.k_head_bytes : p.v + page * p.v_page_bytes + head * p.v_head_bytes;
+    ptx::PrefetchL2Run(from + in_page * Shape::kUnitBytes, Shape::kUnitBytes);
+    return sizes;
+  }
+
+  // Behind the wait: the guess if it was right. Each warp compares its own.
+  __device__ __forceinline__ Share FewRows(int rows, Share share, const Sizes& guess) {
+    const int of_lane = min(lane, rows - 1);
+    const Sizes sizes{LengthOf(of_lane), CountOf(of_lane)};
+    bool same = false;
+    Stage(rows, [&] { same = __all_sync(~0u, sizes.length == guess.length && sizes.count == guess.count); });
+    if (!same) share = Deal(rows, sizes);
+    if (kCluster && !meets) staged_q = 0;  // the row will be another than the cluster's
+    if (blockIdx.x < 32 && (share.empty >> blockIdx.x & 1) != 0) ZeroRow(blockIdx.x);
+    if (share.row < 32) __syncthreads();
     return share;
   }
 
@@ -701,6 +722,11 @@ struct DecodeCta {
       Ahead(p.ids, p.batch * p.kv_heads * p.capacity * 4);
     }
     asm volatile("" ::"r"(p.staged), "r"(p.min_units));  // parameters come from memory too
+    const int rows = p.batch * p.kv_heads;
+    const bool few = rows <= Shape::kFewRows && p.chunk_units == 0 && rows <= static_cast<int>(gridDim.x);
+    Share share;
+    Sizes guess{};
+    if (few) guess = Guess(rows, &share);
     if constexpr (kCluster) {
       if (threadIdx.x == 0) {
 #pragma unroll
@@ -711,12 +737,9 @@ struct DecodeCta {
     }
     ptx::WaitForPredecessors();
     if constexpr (kCluster) ptx::ClusterWait();
-    const int rows = p.batch * p.kv_heads;
-    Share share{};
     int begin, end, item = blockIdx.x, items, units = 0, busy = 1;
-    const bool few = rows <= Shape::kFewRows && p.chunk_units == 0 && rows <= static_cast<int>(gridDim.x);
     if (few) {
-      share = FewRows(rows);
+      share = FewRows(rows, share, guess);
       if (share.row >= 32) return;
       one_row = share.row;
       first_unit = item - share.first_cta;
@@ -764,11 +787,11 @@ struct DecodeCta {
 };
 
 // Registers: the gate's selector and the block-sparse kernel stand on a processor together, so that it has begun when the
-// list is there: 192 a thread beside 256 threads of 64, and `kLean` 160 beside the 512 of 48 that choose among many blocks.
-template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kLean, bool kCluster>
-__global__ void __maxnreg__(kLean ? 160 : kSparse && kRowTiles == 1 && kWarps == 8 ? 192 : 255) DecodeKernel(const __grid_constant__ DecodeParams params) {
+// list is there: 192 a thread beside 256 threads of 64.
+template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kCluster>
+__global__ void __maxnreg__(kSparse && kRowTiles == 1 && kWarps == 8 ? 192 : 255) DecodeKernel(const __grid_constant__ DecodeParams params) {
   extern __shared__ __align__(1024) char shared[];
-  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, kLean, kCluster> cta(params, shared);
+  DecodeCta<Element, kD, kRowTiles, kStages, kWarps, kSparse, kSoftCap, kCluster> cta(params, shared);
   cta.Main();
 }
 

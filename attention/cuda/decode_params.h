@@ -22,6 +22,8 @@ struct DecodeParams {
   float* part_stats;  // [slot, group, 2]: peak, sum
   unsigned* counters; // [row, then CTA; query head of the group], zero between launches
   int page_table_stride, batch, kv_heads, group;
+  int num_pages;      // of both pools; 0: not said
+  int guess_keys, guess_blocks;  // of a row at most, where lengths and counts are read before they are written
   int capacity, block_units;
   unsigned heads_magic, block_magic;  // ptx::Divide by kv_heads, by block_units
   int staged, staged_ids, staged_pages;  // 16-byte vectors that a CTA copies first: all, ids, pages, the rest of queries; 0: read where they are

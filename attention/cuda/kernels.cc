@@ -12,7 +12,7 @@
 namespace lectern::attention::cuda {
 
 // The closed list, at most 40.
-extern const CompiledKernel kDecodeD128[4], kDecodeD64[2], kDecodeWide[4], kDecodePtx80[4], kSelectD128[14], kSelectD64[9], kAppend[2];
+extern const CompiledKernel kDecodeD128[3], kDecodeD64[2], kDecodeWide[4], kDecodePtx80[4], kSelectD128[16], kSelectD64[9], kAppend[2];
 
 namespace {
 
@@ -20,7 +20,7 @@ struct List {
   const CompiledKernel* kernels;
   int count;
 };
-constexpr List kLists[] = {{kDecodeD128, 4}, {kDecodeD64, 2}, {kDecodeWide, 4}, {kDecodePtx80, 4}, {kSelectD128, 14}, {kSelectD64, 9}, {kAppend, 2}};
+constexpr List kLists[] = {{kDecodeD128, 3}, {kDecodeD64, 2}, {kDecodeWide, 4}, {kDecodePtx80, 4}, {kSelectD128, 16}, {kSelectD64, 9}, {kAppend, 2}};
 
 // What was compiled at run time is the process's, as the closed list is: a kernel or the reason why not, by id.
 struct Built {
@@ -91,7 +91,7 @@ Source SourceOf(const KernelId& id) {
   };
   switch (id.family) {
     case KernelFamily::kDecode:
-      return {"attention/cuda/decode.cuh", kernel("DecodeKernel", {id.row_tiles, id.stages, id.warps}, {id.sparse, id.soft_cap, id.lean, id.cluster})};
+      return {"attention/cuda/decode.cuh", kernel("DecodeKernel", {id.row_tiles, id.stages, id.warps}, {id.sparse, id.soft_cap, id.cluster})};
     case KernelFamily::kSelect: {
       std::string name = kernel("SelectKernel", {});
       name.back() = ',';

@@ -25,7 +25,7 @@ struct KernelId {
   bool fp16 = false;
   int d = 0, warps = 0;
   int row_tiles = 0, stages = 0;  // decode
-  bool sparse = false, soft_cap = false, lean = false, cluster = false, ptx80 = false;
+  bool sparse = false, soft_cap = false, cluster = false, ptx80 = false;
   ScoreKind kind{};  // selectors
   int ctas = 0;
   auto operator<=>(const KernelId&) const = default;

@@ -16,7 +16,6 @@ KernelId DecodeId(const DecodeProblem& p, bool sparse) {
   KernelId id{.family = KernelFamily::kDecode, .fp16 = p.fp16, .d = p.d, .row_tiles = p.group > 8 ? 2 : 1, .sparse = sparse,
               .soft_cap = p.soft_cap, .ptx80 = p.form == 1};
   id.warps = id.ptx80 ? 4 : 8;
-  id.lean = sparse && p.d == 128 && id.row_tiles == 1 && !id.ptx80 && p.max_keys > 32768;  // where selectors take their larger form
   id.stages = (id.ptx80 ? 3 : 2) * 128 / p.d;
   return id;
 }
@@ -28,13 +27,13 @@ constexpr SelectForm kSelectForms[] = {{4, 8}, {8, 8}, {8, 16}, {2, 8}, {2, 16}}
 
 // CTAs and warps of a selector's row: many where rows are few and long, two CTAs where the rows themselves fill the device. Pairs
 // are twice the bytes and want more of both sooner. Where each query head chooses, a CTA a head. Measured on an H100.
-SelectForm FormFor(int d, ScoreKind kind, long long rows, long long max_blocks) {
-  const bool many = rows >= 40, pairs = kind != ScoreKind::kGateQuery && kind != ScoreKind::kGateProject;
-  const bool longer = d == 128 && !many && max_blocks > (pairs ? 128 : 512);
-  if (kind == ScoreKind::kQuestHeads) return longer ? SelectForm{8, 16} : SelectForm{8, 8};
-  if (many) return kind == ScoreKind::kQuest ? SelectForm{2, 8} : SelectForm{2, 16};
-  if (longer) return {8, 16};
-  return kind == ScoreKind::kGateProject ? SelectForm{8, 8} : SelectForm{4, 8};
+SelectForm FormFor(int d, bool fp16, ScoreKind kind, long long rows, long long max_blocks) {
+  const bool heads = kind == ScoreKind::kQuestHeads, many = rows >= 40 && !heads, query = kind == ScoreKind::kGateQuery;
+  if (kind == ScoreKind::kGateProject) return many ? SelectForm{2, 8} : SelectForm{8, 8};
+  if (d == 64) return many ? SelectForm{2, 8} : heads ? SelectForm{8, 8} : SelectForm{4, 8};
+  if (heads || max_blocks > (many ? 2048 : query ? 1024 : 512)) return {8, 16};
+  if (many) return query && !fp16 && max_blocks > 256 ? SelectForm{2, 16} : SelectForm{2, 8};  // compiled at run time two of 16 warps do not fit
+  return max_blocks > (query ? 512 : 128) ? SelectForm{8, 8} : SelectForm{4, 8};
 }
 
 KernelId SelectId(int d, bool fp16, ScoreKind kind, SelectForm form) {
@@ -133,7 +132,7 @@ const char* ChooseDecode(const DecodeProblem& p, DecodeChoice* choice) {
   choice->dense = DecodeId(p, false);
   choice->sparse = DecodeId(p, true);
   choice->cluster = choice->sparse;
-  choice->cluster.cluster = choice->cluster.lean = true;
+  choice->cluster.cluster = true;
   const KernelId& id = choice->dense;
   const long long shared = DecodeSharedBytes(id.d, id.row_tiles, id.stages, id.warps, p.rows);
   if (shared > p.device.shared_bytes) return "no CUDA kernel fits: so many rows need more shared memory than the device has";
@@ -181,6 +180,18 @@ const char* WhyNoStep(const DecodeProblem& p, long long batch, long long page_ta
   return nullptr;
 }
 
+const char* WhyNoPages(long long num_pages) { return num_pages < 0 ? "num_pages of a pool must not be negative" : nullptr; }
+
+const char* WhyNoDescriptorStrides(long long page, long long head, long long block) {
+  if ((page | head | block) % 8 != 0) return "the strides of descriptors must be multiples of 8 elements";
+  for (const long long stride : {page, head, block}) {  // the selectors multiply them in 32 bits
+    if (stride < 0 || stride >= kMost / 2) return "the strides of descriptors must not be negative, and be below 2147483648 bytes";
+  }
+  return nullptr;
+}
+
+int PagesToAskFor(long long num_pages) { return static_cast<int>(num_pages < kMost ? num_pages : kMost - 1); }
+
 void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* params) {
   char* base = static_cast<char*>(workspace);
   params->part_out = reinterpret_cast<float*>(base);
@@ -201,6 +212,11 @@ int LaunchDecode(const DecodeProblem& problem, const DecodeChoice& choice, const
   const KernelId& id = cluster ? choice.cluster : sparse ? choice.sparse : choice.dense;
   const int ctas = cluster ? problem.device.cluster_ctas : 1;
   DecodeParams copy = params;
+  // What may be read before it is written is held to what a step may say, so that the kernels' numbers stay within 32 bits: 2^20 units a row.
+  constexpr long long kGuessUnits = 1 << 20;
+  const auto guess = [](long long said, long long of_units) { return static_cast<int>(said < of_units ? said : of_units); };
+  copy.guess_keys = guess(64LL * copy.page_table_stride, kGuessUnits * kUnitKeys);
+  copy.guess_blocks = sparse ? guess(copy.capacity, kGuessUnits / copy.block_units) : 0;
   // A second round of copies would cost what it saves.
   const auto vectors = [](long long words) { return (words + 3) / 4; };
   const bool aligned = reinterpret_cast<uintptr_t>(copy.page_table) % 16 == 0 && (!sparse || reinterpret_cast<uintptr_t>(copy.ids) % 16 == 0);
@@ -239,7 +255,7 @@ const char* WhyNoForm(const DecodeProblem& p, ScoreKind kind, long long block_to
 template <class Visit>
 const char* ForSelectKernels(const DecodeProblem& p, ScoreKind kind, long long block_tokens, const Visit& visit) {
   for (const long long rows : {1LL, p.rows}) {
-    if (const char* why = visit(SelectId(p.d, p.fp16, kind, FormFor(p.d, kind, rows, (p.max_keys + block_tokens - 1) / block_tokens)))) return why;
+    if (const char* why = visit(SelectId(p.d, p.fp16, kind, FormFor(p.d, p.fp16, kind, rows, (p.max_keys + block_tokens - 1) / block_tokens)))) return why;
   }
   return nullptr;
 }
@@ -264,7 +280,7 @@ const char* WhyNoSelect(const DecodeProblem& p, ScoreKind kind, long long block_
 int LaunchSelect(const DecodeProblem& problem, const SelectParams& params, ScoreKind kind, bool programmatic, void* stream) {
   const unsigned rows = static_cast<unsigned>(params.batch * params.kv_heads);
   const bool oracle = kind == ScoreKind::kOracle;
-  const SelectForm form = oracle ? SelectForm{kOracleCtas, kOracleWarps} : FormFor(problem.d, kind, rows, params.max_blocks);
+  const SelectForm form = oracle ? SelectForm{kOracleCtas, kOracleWarps} : FormFor(problem.d, problem.fp16, kind, rows, params.max_blocks);
   const long long shared = oracle ? OracleSharedBytes(params.max_blocks, params.block_tokens, params.group)
                                   : SelectSharedBytes(kind, problem.d, form.ctas, form.warps, params.max_blocks);
   SelectParams copy = params;

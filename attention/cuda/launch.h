@@ -57,6 +57,9 @@ const char* Prepare(const DecodeChoice& choice, const DecodeProblem& problem, Cu
 const char* PrepareSelect(const DecodeProblem& problem, ScoreKind kind, long long block_tokens);
 // The sizes a step brings along, before they become 32-bit numbers. capacity: of the list of a row; 0: no lists.
 const char* WhyNoStep(const DecodeProblem& problem, long long batch, long long page_table_stride, long long capacity);
+const char* WhyNoPages(long long num_pages);  // of a pool: 0, not said, or more
+const char* WhyNoDescriptorStrides(long long page, long long head, long long block);  // in elements
+int PagesToAskFor(long long num_pages);  // as the kernels' 32-bit number: of a pool of more pages, the first ones
 // Fills what of `params` the choice decides: workspace pointers, chunks.
 void BindWorkspace(const DecodeChoice& choice, void* workspace, DecodeParams* params);
 int LaunchDecode(const DecodeProblem& problem, const DecodeChoice& choice, const DecodeParams& params, bool sparse, bool programmatic, void* stream);

@@ -58,7 +58,6 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
     }
   }
   OnlineSoftmax softmax[kTiles];
-  const ptx::u64 policy = ptx::EvictFirst();
   const int* pages = p.page_table + static_cast<ptx::i64>(b) * p.page_table_stride;
   const int same = min(p.block_tokens, 8);  // keys of a block among the eight lanes that hold one query head's
   for (int item = rank * kOracleWarps + warp, local = warp; item * item_tokens < length; item += kOracleCtas * kOracleWarps, local += kOracleWarps) {
@@ -68,7 +67,7 @@ __global__ void __launch_bounds__(kOracleWarps * 32) OracleKernel(const __grid_c
       const char* from = p.descriptors + pages[key / 64] * p.page_bytes + head * p.head_bytes + (key % 64 + lane / 4) * kD * 2 + lane % 4 * 16;
       uint4 low[kChunks], high[kChunks];
 #pragma unroll
-      for (int c = 0; c < kChunks; ++c) low[c] = ptx::LoadOnce(from + c * 64, policy), high[c] = ptx::LoadOnce(from + 8 * kD * 2 + c * 64, policy);
+      for (int c = 0; c < kChunks; ++c) low[c] = ptx::LoadOnce(from + c * 64), high[c] = ptx::LoadOnce(from + 8 * kD * 2 + c * 64);
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         if (tile > 0 && p.group <= 8) break;

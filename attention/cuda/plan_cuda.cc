@@ -43,6 +43,11 @@ absl::Status CheckType(const AttentionPlan& plan, const char* what, DType type) 
   return NotSupported("this CUDA plan takes ", what, " in ", DTypeName(plan.problem.kv_type), ", not ", DTypeName(type));
 }
 
+absl::Status CheckPages(const char* what, int64_t num_pages) {
+  if (const char* why = WhyNoPages(num_pages)) return InvalidArgument(what, ": ", why, ", got ", num_pages);
+  return absl::OkStatus();
+}
+
 absl::Status CheckView(const AttentionPlan& plan, const char* name, const KvView& view) {
   const int64_t heads = plan.problem.k_heads, width = plan.problem.key_width;
   if (view.layout != BlockLayout::kRows) return NotSupported("the CUDA kernels need ", name, " in rows");
@@ -53,16 +58,18 @@ absl::Status CheckView(const AttentionPlan& plan, const char* name, const KvView
     return InvalidArgument(name, " must have ", heads, " heads of width ", width,
                            ", slots one row apart, strides a multiple of 8 elements");
   }
-  return absl::OkStatus();
+  return CheckPages(name, view.num_pages);
 }
 
 absl::Status CheckDescriptors(const AttentionPlan& plan, const DescriptorView& view, int64_t block_tokens) {
   const int64_t width = plan.problem.key_width;
   RETURN_IF_ERROR(CheckType(plan, "descriptors", view.type));
   if (view.width != width) return InvalidArgument("descriptors must have width ", width, ", got ", view.width);
-  if (Misaligned(view.base) || view.page_stride % 8 != 0 || view.head_stride % 8 != 0 || view.block_stride % 8 != 0) {
-    return InvalidArgument("descriptors must have memory that begins at a multiple of 16 bytes, strides a multiple of 8 elements");
+  if (Misaligned(view.base)) return InvalidArgument("descriptors must have memory that begins at a multiple of 16 bytes");
+  if (const char* why = WhyNoDescriptorStrides(view.page_stride, view.head_stride, view.block_stride)) {
+    return InvalidArgument(why, ", got ", view.page_stride, " (page), ", view.head_stride, " (head) and ", view.block_stride, " (block)");
   }
+  RETURN_IF_ERROR(CheckPages("descriptors", view.num_pages));
   if (const char* why = WhyNoBlocks(block_tokens)) return InvalidArgument(why, ", got ", block_tokens);
   return absl::OkStatus();
 }
@@ -153,6 +160,7 @@ absl::Status Decode(const AttentionPlan& plan, const DecodeBatch& step, const Bl
     params.block_units = static_cast<int>(blocks->block_tokens / kUnitKeys);
   }
   params.page_table_stride = static_cast<int>(step.page_table_stride);
+  params.num_pages = PagesToAskFor(std::min(step.k.num_pages, step.v.num_pages));
   params.batch = static_cast<int>(step.batch);
   params.kv_heads = static_cast<int>(p.k_heads);
   params.group = static_cast<int>(plan.group());
@@ -222,6 +230,7 @@ absl::Status Select(const AttentionPlan& plan, const Selector& s, const SelectBa
   params.page_bytes = batch.descriptors.page_stride * 2;
   params.head_bytes = batch.descriptors.head_stride * 2;
   params.block_bytes = batch.descriptors.block_stride * 2;
+  params.num_pages = PagesToAskFor(batch.descriptors.num_pages);
   if (kind == ScoreKind::kOracle) {
     const float log2e = 1.4426950408889634f;
     params.descriptors = reinterpret_cast<const char*>(batch.k.base);

@@ -121,6 +121,17 @@ __device__ __forceinline__ void CpAsyncWait() {
 // Brings a line to L2, and its page to where addresses are translated. What is not written yet may be asked for: it is not read.
 __device__ __forceinline__ void PrefetchL2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
+// The same to L1; only of what no other kernel may still write.
+__device__ __forceinline__ void PrefetchL1(const void* p) { asm volatile("prefetch.global.L1 [%0];" ::"l"(p)); }
+// A run of 16 bytes and multiples. It must be memory, whatever it holds.
+__device__ __forceinline__ void PrefetchL2Run(const void* p, [[maybe_unused]] u32 bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+#else
+  PrefetchL2(p);
+#endif
+}
+
 // Programmatic dependent launch: wait for the kernels before this one; let the next one begin.
 __device__ __forceinline__ void WaitForPredecessors() {
 #if __CUDA_ARCH__ >= 900
@@ -159,10 +170,14 @@ __device__ __forceinline__ float2 LoadL2(const float2* p) {
   asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory");
   return v;
 }
-__device__ __forceinline__ uint4 LoadOnce(const void* p, u64 policy) {
+__device__ __forceinline__ int LoadL2(const int* p) {
+  int v;
+  asm volatile("ld.global.cg.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+__device__ __forceinline__ uint4 LoadOnce(const void* p) {
   uint4 v;
-  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "l"(policy));
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
   return v;
 }
 

@@ -7,9 +7,13 @@ enum class ScoreKind { kGateQuery, kGateProject, kResa, kQuest, kQuestHeads, kOr
 
 constexpr int kDigits = 2048;       // bins of the choice
 constexpr int kSelectScratch = 64;  // words beside them
+constexpr int kMostKeys = 1 << 24;   // of a sequence
 
+// Rows of two-byte elements that the blocks' product has for queries: the gate's own, a projection in three parts, a mean in three that are below
+// zero and three above, query heads.
+constexpr int QueryRows(ScoreKind kind) { return kind == ScoreKind::kGateQuery ? 1 : kind == ScoreKind::kGateProject ? 3 : kind == ScoreKind::kResa ? 6 : 8; }
 constexpr long long SelectSharedBytes(ScoreKind kind, int d, int ctas, int warps, long long max_blocks) {
-  return (kDigits + kSelectScratch + 2 * ctas * warps + d + max_blocks + (kind == ScoreKind::kGateProject ? (ctas + warps + 1) * d : 0) +
+  return (kDigits + kSelectScratch + 2 * ctas * warps + QueryRows(kind) * d / 2 + max_blocks + (kind == ScoreKind::kGateProject ? (ctas + warps + 2) * d + warps : 0) +
           (kind == ScoreKind::kQuestHeads ? (max_blocks + 31) / 32 : 0)) * 4;
 }
 
@@ -39,6 +43,7 @@ struct SelectParams {
   float norm_eps, rope_scale;
   float score_scale;
   int page_table_stride, batch, kv_heads, group, capacity;
+  int num_pages;             // of the descriptors' pool; 0: not said
   int block_tokens, mode;    // mode as SelectMode
   int budget_blocks, ratio_per_mille, min_blocks, first_blocks, last_blocks, dense_below;
   int count_forced, zero_placeholder;

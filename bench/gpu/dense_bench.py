@@ -46,10 +46,10 @@ def floors(s, sets):
 
 
 def dense(s, shape, batch, length):
-    """Decode over all keys, the dense peers and the floor, in turns."""
+    """Decode over all keys, the dense peers and the floor, in turns; and with launches apart, each of which begins when the one before has ended."""
     sets = Sets(s, shape, batch, length, cap_bytes=38e9)
-    ours = Ours(s, sets)
-    mine = [Kind("lectern", [lambda i=i: ours(i) for i in range(sets.n)])]
+    ours, apart = Ours(s, sets), Ours(s, sets, programmatic=False)
+    mine = [Kind(name, [lambda i=i, call=call: call(i) for i in range(sets.n)]) for name, call in (("lectern", ours), ("lectern apart", apart))]
     peers = session.dense_peers(s, sets)
     times = s.measure(mine + peers + floors(s, sets))
     wrong = {**session.errors(sets, mine, ours.table), **session.errors(sets, peers, None)}

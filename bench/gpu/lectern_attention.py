@@ -19,7 +19,7 @@ class Step(C.Structure):
     _fields_ = [("q", C.c_void_p), ("out", C.c_void_p), ("lse", C.c_void_p), ("k", C.c_void_p), ("v", C.c_void_p),
                 ("k_page_stride", C.c_longlong), ("k_head_stride", C.c_longlong), ("v_page_stride", C.c_longlong),
                 ("v_head_stride", C.c_longlong), ("page_table", C.c_void_p), ("page_table_stride", C.c_longlong),
-                ("lengths", C.c_void_p), ("batch", C.c_int), ("workspace", C.c_void_p)]
+                ("lengths", C.c_void_p), ("batch", C.c_int), ("workspace", C.c_void_p), ("num_pages", C.c_longlong)]
 
 
 class Blocks(C.Structure):
@@ -31,7 +31,8 @@ class Selector(C.Structure):
                 ("min_blocks", C.c_int), ("first_blocks", C.c_int), ("last_blocks", C.c_int), ("dense_below", C.c_int), ("count_forced", C.c_int),
                 ("zero_placeholder", C.c_int), ("threshold", C.c_float), ("q", C.c_void_p), ("descriptors", C.c_void_p),
                 ("page_stride", C.c_longlong), ("head_stride", C.c_longlong), ("block_stride", C.c_longlong), ("gate_weights", C.c_void_p),
-                ("gate_norm", C.c_void_p), ("frequencies", C.c_void_p), ("norm_eps", C.c_float), ("rope_scale", C.c_float)]
+                ("gate_norm", C.c_void_p), ("frequencies", C.c_void_p), ("norm_eps", C.c_float), ("rope_scale", C.c_float),
+                ("num_pages", C.c_longlong)]
 
 
 class Append(C.Structure):
@@ -101,6 +102,7 @@ class Plan:
                  lengths=lengths.data_ptr(), batch=lengths.numel(), workspace=self.workspace.data_ptr())
         if k is not None:  # [page, kv_head, 64, d]
             s.k_page_stride, s.k_head_stride, s.v_page_stride, s.v_head_stride = k.stride(0), k.stride(1), v.stride(0), v.stride(1)
+            s.num_pages = min(k.shape[0], v.shape[0])
         return s
 
     def decode(self, q, k, v, table, lengths, out, lse=None, blocks=None):
@@ -125,7 +127,8 @@ class Plan:
                        min_blocks=min_blocks, first_blocks=first_blocks, last_blocks=last_blocks, dense_below=dense_below, count_forced=count_forced,
                        zero_placeholder=zero_placeholder, threshold=threshold, q=q.data_ptr(), descriptors=descriptors.data_ptr(),
                        page_stride=descriptors.stride(0), head_stride=descriptors.stride(1), block_stride=descriptors.stride(2),
-                       gate_weights=at(gate_weights), gate_norm=at(gate_norm), frequencies=at(frequencies), norm_eps=norm_eps, rope_scale=rope_scale)
+                       gate_weights=at(gate_weights), gate_norm=at(gate_norm), frequencies=at(frequencies), norm_eps=norm_eps, rope_scale=rope_scale,
+                       num_pages=descriptors.shape[0])
         b = Blocks(ids=ids.data_ptr(), counts=counts.data_ptr(), capacity=ids.shape[-1], block_tokens=block_tokens)
         keys = descriptors if kind == "oracle" else None
         self.lib.check(self.lib.c.lectern_select(self.handle, C.byref(self._step(table, lengths, k=keys, v=keys)), C.byref(sel), C.byref(b), stream()))

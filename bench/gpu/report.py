@@ -97,10 +97,10 @@ def dense(t, dtype):
         for batch in values([r for r in rows if r["shape"] == shape], "batch"):
             lens = values([r for r in rows if r["shape"] == shape and r["batch"] == batch], "len")
             at = lambda peer: [t.one(kind="dense", dtype=dtype, shape=shape, batch=batch, len=n, peer=peer) for n in lens]
-            ours, peer = at("lectern"), at("sdpa_cudnn")
-            body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run((kilo(n) + mark(r) for n, r in zip(lens, ours)), str)), run(get(r, "us") for r in ours), run(get(r, "floor_us") for r in ours),
+            ours, peer, apart = at("lectern"), at("sdpa_cudnn"), at("lectern apart")
+            body.append(["%s, batch %d, %s" % (shape.replace("d", " d"), batch, run((kilo(n) + mark(r) for n, r in zip(lens, ours)), str)), run(get(r, "us") for r in ours), run(get(r, "us") for r in apart), run(get(r, "floor_us") for r in ours),
                          run(get(r, "us") for r in peer), run((get(r, "speedup") for r in ours), ratio)])
-    return table("Dense, %s" % dtype, ["", "us", "floor", "cuDNN", "peer / ours"], body)
+    return table("Dense, %s" % dtype, ["", "us", "apart", "floor", "cuDNN", "peer / ours"], body)
 
 
 def layout(t):

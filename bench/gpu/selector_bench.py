@@ -17,8 +17,8 @@ def judged(rows, equal, wrong):
 
 
 def selector(s, shape, batch, length):
-    """Each selector by itself, beside a read of its bytes in order."""
-    kinds, floors, scores = {}, {}, {}
+    """Each selector by itself, beside a read of its bytes in order; the gate also with launches apart (dense_bench.py)."""
+    kinds, floors, scores, apart = {}, {}, {}, {}
     for name in KINDS:
         frame = Frame(s, shape, batch, length, 1)
         frame.n = min(40, H.n_sets(Scores.bytes_of(frame, name)))
@@ -28,13 +28,18 @@ def selector(s, shape, batch, length):
         if x.oracle or s.args.dtype == "float16":
             plan.prepare_select(x.real, BLOCK)
         lists = frame.per_set(x.lists)
-        kinds[name] = Kind(name, [lambda i=i, x=x, plan=plan, lists=lists: x.select(plan, i, *lists[i]) for i in range(frame.n)])
+        calls = lambda plan, lists, x=x: [lambda i=i: x.select(plan, i, *lists[i]) for i in range(frame.n)]
+        kinds[name] = Kind(name, calls(plan, lists))
+        if name in ("gate", "gate_project"):
+            alone = s.lib.plan(q_heads=frame.Hq, kv_heads=frame.Hk, head_dim=frame.d, max_batch=batch, max_keys=length, dtype=s.dtype, programmatic=False)
+            apart[name] = Kind(name + " apart", calls(alone, frame.per_set(x.lists)))
         floors[name] = s.floors.kind("floor " + name, x.all, frame.n, x.bytes, pieces=(4096, 16384), in_order=True)
-    times = s.measure(list(kinds.values()) + list(floors.values()))
-    for name, kind in kinds.items():
-        head = dict(selector=name, shape=shape, batch=batch, len=length, dtype=s.args.dtype, block=BLOCK, pages=s.args.pages, mb=scores[name].bytes / 1e6)
-        result = judged(*scores[name].judge(kind.outs))
-        floor, t = times["floor " + name], times[name]
+    times = s.measure(list(kinds.values()) + list(apart.values()) + list(floors.values()))
+    for name, kind in {**kinds, **{x.name: x for x in apart.values()}}.items():
+        base = name.removesuffix(" apart")
+        head = dict(selector=name, shape=shape, batch=batch, len=length, dtype=s.args.dtype, block=BLOCK, pages=s.args.pages, mb=scores[base].bytes / 1e6)
+        result = judged(*scores[base].judge(kind.outs))
+        floor, t = times["floor " + base], times[name]
         if result["lists_wrong"]:
             s.rows.emit(kind="wrong", what="selector", **head, **result)
             continue
@@ -131,6 +136,7 @@ def layer(s, shape, batch, length):
     steps = {}
     for name in ("gate", "gate_project", "gate_threshold", "resa", "quest"):
         steps[name] = Step(sets, ours, Scores(sets, name, None if name.startswith("gate") and name != "gate_project" else sets.q))
+    steps["gate apart"] = Step(sets, Ours(s, sets, programmatic=False), Scores(sets, "gate"))
     append = Append(sets, ours, length - 1)
     gate_q = [torch.stack([append.want(i, b).gate_q for b in range(batch)]) for i in range(sets.n)]
     steps["append_gate_project"] = Step(sets, ours, Scores(sets, "gate_project", gate_q), append)

@@ -79,11 +79,11 @@ struct Appending {
     uploaded_table = table;
   }
   KvView Rows(uint16_t* base) const {
-    return {reinterpret_cast<std::byte*>(base), type, kKvHeads, d, kKvHeads * 64 * d, 64 * d, d, BlockLayout::kRows};
+    return {reinterpret_cast<std::byte*>(base), type, kKvHeads, d, kKvHeads * 64 * d, 64 * d, d, BlockLayout::kRows, pages};
   }
   DescriptorView Descriptors(uint16_t* base, int64_t blocks, int64_t row) const {
     if (blocks == 0) return {};
-    return {reinterpret_cast<std::byte*>(base), type, d, kKvHeads * blocks * row, blocks * row, row};
+    return {reinterpret_cast<std::byte*>(base), type, d, kKvHeads * blocks * row, blocks * row, row, pages};
   }
   AppendConfig Config(bool device) const {
     AppendConfig config{.min_max_block_tokens = form.pairs, .gate_block_tokens = form.gate, .gate_pos_compat = form.pos_compat};

@@ -215,7 +215,7 @@ struct CudaCase {
   KvView View(const DeviceArray<uint16_t>& pool) const {
     return {.base = pool.bytes(), .type = shape.type, .heads = shape.kv_heads, .width = shape.d,
             .page_stride = shape.kv_heads * 64 * shape.d, .head_stride = 64 * shape.d, .slot_stride = shape.d,
-            .layout = BlockLayout::kRows};
+            .layout = BlockLayout::kRows, .num_pages = static_cast<int64_t>(pool.size()) / (shape.kv_heads * 64 * shape.d)};
   }
   Execution Run(cudaStream_t stream = nullptr) const {
     return {.stream = stream, .workspace = {workspace.get(), static_cast<size_t>(plan.workspace_bytes)}};

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -41,12 +42,14 @@ TEST(Nvrtc, CompilesWhatTheClosedListLeavesOut) {
     Seconds({.family = KernelFamily::kOracle, .d = d});
     Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = d, .warps = 16, .kind = ScoreKind::kQuestHeads, .ctas = 8});
   }
-  Seconds({.family = KernelFamily::kDecode, .fp16 = true, .d = 128, .warps = 8, .row_tiles = 1, .stages = 2, .sparse = true, .lean = true});
+  Seconds({.family = KernelFamily::kDecode, .fp16 = true, .d = 128, .warps = 8, .row_tiles = 1, .stages = 2, .sparse = true, .cluster = true});
   Seconds({.family = KernelFamily::kDecode, .fp16 = true, .d = 128, .warps = 4, .row_tiles = 2, .stages = 3, .sparse = true, .ptx80 = true});
   Seconds({.family = KernelFamily::kOracle, .fp16 = true, .d = 128});
-  Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = 128, .warps = 16, .kind = ScoreKind::kGateProject, .ctas = 8});
+  Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = 128, .warps = 8, .kind = ScoreKind::kGateProject, .ctas = 8});
   Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = 128, .warps = 8, .kind = ScoreKind::kResa, .ctas = 4});
-  Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = 64, .warps = 16, .kind = ScoreKind::kGateQuery, .ctas = 2});
+  for (const auto [d, ctas, warps] : {std::array{64, 4, 8}, {64, 2, 8}, {128, 4, 8}, {128, 8, 8}, {128, 8, 16}, {128, 2, 8}}) {  // few registers
+    Seconds({.family = KernelFamily::kSelect, .fp16 = true, .d = d, .warps = warps, .kind = ScoreKind::kGateQuery, .ctas = ctas});
+  }
 }
 
 TEST(Nvrtc, SaysWhatTheCompilerFound) {

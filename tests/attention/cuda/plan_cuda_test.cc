@@ -86,7 +86,8 @@ TEST(CudaPlan, ASmallPlanTakesNothingFromALargeOne) {
     const LecternStep step{.q = c.dq.get(), .out = c.dout.get(), .lse = c.dlse.get(), .k = c.dk.get(), .v = c.dv.get(),
                            .k_page_stride = view.page_stride, .k_head_stride = view.head_stride, .v_page_stride = view.page_stride,
                            .v_head_stride = view.head_stride, .page_table = c.dtable.get(), .page_table_stride = c.pages_a_row,
-                           .lengths = c.dlengths.get(), .batch = static_cast<int>(c.batch), .workspace = workspace.get()};
+                           .lengths = c.dlengths.get(), .batch = static_cast<int>(c.batch), .workspace = workspace.get(),
+                           .num_pages = view.num_pages};
     const int error = lectern_decode(plan, &step, nullptr, nullptr);
     ASSERT_EQ(error, 0) << lectern_error(error);
     ExpectNearTruth(c);
@@ -163,6 +164,7 @@ TEST(CudaPlan, RefusesCallsOutsideIt) {
   EXPECT_THAT(why([](DecodeBatch&, BlockIds& b) { b.capacity = 0; }), HasSubstr("capacity"));
   EXPECT_THAT(why([](DecodeBatch& s, BlockIds&) { s.k.base += 2; }), HasSubstr("multiple of 16"));
   EXPECT_THAT(why([](DecodeBatch& s, BlockIds&) { s.q = nullptr; }), HasSubstr("q and out"));
+  EXPECT_THAT(why([](DecodeBatch& s, BlockIds&) { s.v.num_pages = -1; }), HasSubstr("V: num_pages"));
   const Device chunks{.kind = DeviceKind::kCuda, .fixed_chunk_keys = -16};
   EXPECT_THAT(std::string(Plan(c.problem, {}, chunks).status().message()), HasSubstr("got -16"));
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
@@ -187,10 +189,10 @@ class CApi : public ::testing::Test {
     ASSERT_EQ(lectern_clear_workspace(plan, workspace.get(), nullptr), 0);
     step = {.q = q.get(), .out = q.get() + 4096, .k = k.get(), .v = v.get(), .k_page_stride = 2 * 64 * 128, .k_head_stride = 64 * 128,
             .v_page_stride = 2 * 64 * 128, .v_head_stride = 64 * 128, .page_table = table.get(), .page_table_stride = 16,
-            .lengths = lengths.get(), .batch = 1, .workspace = workspace.get()};
+            .lengths = lengths.get(), .batch = 1, .workspace = workspace.get(), .num_pages = 16};
     blocks = {.ids = ids.get(), .counts = counts.get(), .capacity = 4, .block_tokens = 64};
     selector = {.kind = 0, .mode = 0, .block_tokens = 64, .budget_blocks = 4, .first_blocks = 1, .last_blocks = 1, .count_forced = 1,
-                .q = q.get(), .descriptors = descriptors.get(), .page_stride = 2 * 128, .head_stride = 128, .block_stride = 128};
+                .q = q.get(), .descriptors = descriptors.get(), .page_stride = 2 * 128, .head_stride = 128, .block_stride = 128, .num_pages = 16};
     append = {.qkv = q.get(), .q = q.get() + 8192, .norm_eps = 1e-6f, .rope_scale = 1};
   }
   void TearDown() override {
@@ -265,6 +267,7 @@ TEST_F(CApi, DecodesThatMakeNoSenseAreRefused) {
   EXPECT_THAT(Decode([](LecternStep& s, LecternBlocks&) { s.k_head_stride = 4; }), HasSubstr("multiples of 8"));
   EXPECT_THAT(Decode([](LecternStep& s, LecternBlocks&) { s.v = nullptr; }), HasSubstr("K and V"));
   EXPECT_THAT(Decode([](LecternStep& s, LecternBlocks&) { s.workspace = nullptr; }), HasSubstr("workspace"));
+  EXPECT_THAT(Decode([](LecternStep& s, LecternBlocks&) { s.num_pages = -1; }), HasSubstr("num_pages"));
   EXPECT_THAT(Decode([](LecternStep&, LecternBlocks& b) { b.capacity = -1; }), HasSubstr("capacity"));
   EXPECT_THAT(Decode([](LecternStep&, LecternBlocks& b) { b.capacity = 0; }), HasSubstr("capacity"));
   EXPECT_THAT(Decode([](LecternStep&, LecternBlocks& b) { b.block_tokens = 0; }), HasSubstr("multiple of 16"));
@@ -281,6 +284,13 @@ TEST_F(CApi, SelectorsThatMakeNoSenseAreRefused) {
   EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.budget_blocks = -1; }), HasSubstr("negative"));
   EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.ratio_per_mille = 1001; }), HasSubstr("ratio"));
   EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.descriptors = nullptr; }), HasSubstr("descriptors"));
+  EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.num_pages = -1; }), HasSubstr("num_pages"));
+  EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.block_stride = 4; }), HasSubstr("multiples of 8"));
+  for (const auto stride : {&LecternSelector::page_stride, &LecternSelector::head_stride, &LecternSelector::block_stride}) {
+    for (const long long elements : {-8LL, 1LL << 30, 1LL << 40}) {
+      EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.*stride = elements; }), HasSubstr("below 2147483648 bytes")) << elements;
+    }
+  }
   EXPECT_THAT(Select([](LecternSelector&, LecternBlocks& b) { b.capacity = 0; }), HasSubstr("capacity"));
   EXPECT_EQ(Select([](LecternSelector& s, LecternBlocks&) { s.first_blocks = s.last_blocks = 2147483647; }), "");
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);

@@ -164,6 +164,30 @@ TEST(CudaSelectEdges, TheOracleScalesAndCapsAsAttentionDoes) {
   }
 }
 
+// Selectors multiply strides in 32 bits, and a pool's pages are counted from 0.
+TEST(CudaSelectEdges, DescriptorsTooFarApartAreRefusedInWords) {
+  const SelectCase c = Case(Ask::kGate, {.block_tokens = 64, .budget_tokens = 4 * 64}, {1000}, false, 181);
+  DeviceSelect on(c);
+  const auto why = [&](auto change) {
+    DescriptorView view = c.View();
+    view.base = on.descriptors.bytes();
+    change(view);
+    return std::string(Select(c.plan, c.selector, {.q = on.q.get(), .type = c.type, .query_projected = true, .descriptors = view, .gate = &on.gate,
+                                                   .page_table = on.table.get(), .page_table_stride = c.pages_a_row, .lengths = on.lengths.get(), .batch = 1},
+                              {on.ids.get(), on.counts.get(), c.capacity, 64}, {}).message());
+  };
+  EXPECT_EQ(why([](DescriptorView&) {}), "");
+  EXPECT_EQ(why([](DescriptorView& v) { v.num_pages = int64_t{1} << 40; }), "");
+  EXPECT_THAT(why([](DescriptorView& v) { v.num_pages = -3; }), testing::AllOf(testing::HasSubstr("num_pages"), testing::HasSubstr("got -3")));
+  EXPECT_THAT(why([](DescriptorView& v) { v.block_stride = 4; }), testing::HasSubstr("multiples of 8"));
+  for (const auto stride : {&DescriptorView::page_stride, &DescriptorView::head_stride, &DescriptorView::block_stride}) {
+    for (const int64_t elements : {int64_t{-8}, int64_t{1} << 30, int64_t{1} << 40}) {
+      EXPECT_THAT(why([&](DescriptorView& v) { v.*stride = elements; }),
+                  testing::AllOf(testing::HasSubstr("below 2147483648 bytes"), testing::HasSubstr(std::to_string(elements))));
+    }
+  }
+}
+
 // Keys that overflowed. Infinite scores are larger or smaller than all others and equal to each other; what is not a number takes some
 // place, and no more than one.
 TEST(CudaSelectEdges, InfiniteScoresHaveTheirOrderAndNoScoreAtAllAPlace) {

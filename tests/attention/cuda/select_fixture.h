@@ -69,10 +69,10 @@ struct SelectCase {
   }
   DescriptorView View() const {
     return {.type = type, .width = problem.key_width, .page_stride = problem.k_heads * blocks_a_page * row,
-            .head_stride = blocks_a_page * row, .block_stride = row};
+            .head_stride = blocks_a_page * row, .block_stride = row, .num_pages = static_cast<int64_t>(table.size())};
   }
   KvView Keys(std::byte* base) const {
-    return {base, type, problem.k_heads, problem.key_width, problem.k_heads * 64 * row, 64 * row, row, BlockLayout::kRows};
+    return {base, type, problem.k_heads, problem.key_width, problem.k_heads * 64 * row, 64 * row, row, BlockLayout::kRows, static_cast<int64_t>(table.size())};
   }
   std::vector<std::vector<int32_t>> Lists(const std::vector<int32_t>& ids, const std::vector<int32_t>& counts) const {
     std::vector<std::vector<int32_t>> lists;

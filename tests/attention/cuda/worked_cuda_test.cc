@@ -50,8 +50,8 @@ struct Example {
     for (const double e : x) bits.push_back(Narrow(type, e));
     return bits;
   }
-  KvView Rows(const DeviceArray<uint16_t>& pages) const { return {pages.bytes(), type, 1, kD, 64 * kD, 64 * kD, kD, BlockLayout::kRows}; }
-  DescriptorView View(const DeviceArray<uint16_t>& rows, int64_t width) const { return {rows.bytes(), type, kD, 16 * width, 16 * width, width}; }
+  KvView Rows(const DeviceArray<uint16_t>& pages) const { return {pages.bytes(), type, 1, kD, 64 * kD, 64 * kD, kD, BlockLayout::kRows, 2}; }
+  DescriptorView View(const DeviceArray<uint16_t>& rows, int64_t width) const { return {rows.bytes(), type, kD, 16 * width, 16 * width, width, 2}; }
 
   // A norm over 64 columns of which 4 * copies are filled gives 4 / sqrt(copies) times that over four; the selectors' 1 / sqrt(64) is a
   // quarter of 1 / sqrt(4). Norm weights, or without a norm the query's, make up for both.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/attention/cuda/fixture.h"
+#include "tests/attention/simt/late.h"
 
 namespace lectern::attention {
 namespace {
@@ -57,6 +58,27 @@ TEST(SimtDecode, ListedBlocks) {
     ExpectTrue(c);
     if (HasFatalFailure()) return;
   }
+}
+
+// Ahead of the wait a warp's first keys and values are asked for, where the size of both pools is said; each page that is asked for is there.
+TEST(SimtDecode, AsksAheadForPagesOfPoolsWhoseSizeIsSaid) {
+  const CudaCase c({4, 2, 128, {3000}}, 206);
+  const auto asked = [&](int64_t k_pages, int64_t v_pages) {
+    DecodeBatch step = c.Step();
+    step.k.num_pages = k_pages, step.v.num_pages = v_pages;
+    simt::late.asked = 0;
+    const absl::Status status = Decode(c.plan, step, c.Run());
+    EXPECT_TRUE(status.ok()) << status;
+    ExpectNearTruth(c);
+    return simt::late.asked;
+  };
+  const int64_t units = 2 * NumBlocks(3000, 16), pages = c.Step().k.num_pages;
+  EXPECT_EQ(asked(pages, 0), 0);
+  EXPECT_EQ(asked(0, pages), 0);
+  EXPECT_EQ(asked(pages, pages), 2 * units) << "a unit a warp, and half of the stages at least";
+  const int64_t some = asked(pages / 2, int64_t{1} << 40);
+  EXPECT_GT(some, 0);
+  EXPECT_LT(some, 2 * units);
 }
 
 }  // namespace

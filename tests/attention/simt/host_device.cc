@@ -38,7 +38,9 @@ cudaError_t Run(void (*kernel)(Params), const simt::Grid& cluster, unsigned ctas
     grid.first_block = block;
     grid.all_blocks = static_cast<int>(ctas);
     ptx::pending_copies.clear();
+    simt::late.Begin();
     simt::RunCluster(grid, ++seed, [&] { kernel(params); });
+    if (!simt::late.landed) simt::Fail("a cluster ended without having waited for what was before it");
   }
   return cudaSuccess;
 }
@@ -54,10 +56,10 @@ struct HostKernel {
   Launch (*bind)(const simt::Grid& cluster, unsigned ctas, const void* params) = nullptr;  // null: it can be planned for, not launched
 };
 
-template <class Element, int kD, int kRowTiles, bool kSparse, bool kLean = false, bool kCluster = false>
+template <class Element, int kD, int kRowTiles, bool kSparse, bool kCluster = false>
 constexpr HostKernel kDecode = {{.family = cuda::KernelFamily::kDecode, .fp16 = std::is_same_v<Element, ptx::Fp16>, .d = kD, .warps = 8, .row_tiles = kRowTiles,
-                                 .stages = 2 * 128 / kD, .sparse = kSparse, .lean = kLean, .cluster = kCluster},
-                                &Bind<DecodeParams, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kLean, kCluster>>};
+                                 .stages = 2 * 128 / kD, .sparse = kSparse, .cluster = kCluster},
+                                &Bind<DecodeParams, &DecodeKernel<Element, kD, kRowTiles, 2 * 128 / kD, 8, kSparse, false, kCluster>>};
 
 template <class Element, int kD>
 constexpr cuda::KernelId SelectId(ScoreKind kind, int ctas, int warps) {
@@ -70,26 +72,28 @@ constexpr HostKernel kOracle = {{.family = cuda::KernelFamily::kOracle, .fp16 = 
 
 // Each form of launch.cc once at least; all of them LECTERN_EVERY_FORM.
 const HostKernel kKernels[] = {
-    kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 8, 16>,
-    kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 2, 16>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 8, 16>,
-    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kResa, 8, 16>,
-    kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 8, 16>,
-    kEntry<ptx::Bf16, 128, ScoreKind::kQuestHeads, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuestHeads, 8, 16>,
-    kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kResa, 2, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 2, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kGateQuery, 2, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kGateProject, 2, 8>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kResa, 8, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kResa, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 8, 8>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kQuest, 8, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kQuestHeads, 8, 16>,
+    kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kResa, 2, 8>,
     kEntry<ptx::Bf16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kQuestHeads, 8, 8>,
     kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 4, 8>, kOracle<ptx::Bf16, 128>,
 #ifdef LECTERN_EVERY_FORM
-    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 2, 16>, kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 2, 16>,
+    kEntry<ptx::Bf16, 128, ScoreKind::kResa, 2, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kGateQuery, 2, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kGateProject, 2, 8>,
     kEntry<ptx::Bf16, 64, ScoreKind::kResa, 4, 8>, kEntry<ptx::Bf16, 64, ScoreKind::kQuest, 2, 8>, kOracle<ptx::Bf16, 64>, kOracle<ptx::Fp16, 128>, kOracle<ptx::Fp16, 64>,
-    kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 8, 16>,
-    kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 8, 16>,
-    kEntry<ptx::Fp16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 2, 16>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 8, 16>,
-    kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 8, 16>,
-    kEntry<ptx::Fp16, 128, ScoreKind::kQuestHeads, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuestHeads, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 2, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kGateQuery, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kGateProject, 2, 8>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kResa, 4, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 2, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kResa, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 2, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 8, 8>, kEntry<ptx::Fp16, 128, ScoreKind::kQuest, 8, 16>,
+    kEntry<ptx::Fp16, 128, ScoreKind::kQuestHeads, 8, 16>,
     kEntry<ptx::Fp16, 64, ScoreKind::kGateQuery, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kGateProject, 8, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kResa, 4, 8>,
     kEntry<ptx::Fp16, 64, ScoreKind::kQuest, 4, 8>, kEntry<ptx::Fp16, 64, ScoreKind::kQuestHeads, 8, 8>,
 #endif
-    kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>, kDecode<ptx::Bf16, 128, 1, true, true, true>,
+    kDecode<ptx::Bf16, 128, 1, false>, kDecode<ptx::Bf16, 128, 1, true>, kDecode<ptx::Bf16, 128, 1, true, true>,
     kDecode<ptx::Bf16, 64, 1, false>, kDecode<ptx::Bf16, 64, 1, true>,
 #ifdef LECTERN_EVERY_FORM
     kDecode<ptx::Bf16, 128, 2, false>, kDecode<ptx::Bf16, 128, 2, true>, kDecode<ptx::Bf16, 64, 2, false>, kDecode<ptx::Bf16, 64, 2, true>,
@@ -133,15 +137,24 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* ke
 
 // Behind an allocation, and before it, lies a page that nobody may touch: who reads or writes there ends the program.
 namespace {
+constexpr size_t kPage = 4096;
 struct Mapping {
   void* pages;
   size_t bytes;
 };
-std::map<void*, Mapping> allocations;
+std::map<const void*, Mapping> allocations;
 }  // namespace
 
+bool simt::IsMemory(const void* at, size_t bytes) {
+  auto it = allocations.upper_bound(at);
+  if (it == allocations.begin()) return false;
+  --it;
+  const char *end = static_cast<const char*>(it->second.pages) + it->second.bytes - kPage, *from = static_cast<const char*>(at);
+  return from < end && bytes <= static_cast<size_t>(end - from);
+}
+
 cudaError_t cudaMalloc(void** to, size_t bytes) {
-  constexpr size_t kPage = 4096, kAlignment = 16;
+  constexpr size_t kAlignment = 16;
   const size_t used = (bytes + kAlignment - 1) / kAlignment * kAlignment, inside = (used + kPage - 1) / kPage * kPage;
   char* pages = static_cast<char*>(mmap(nullptr, inside + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   if (pages == MAP_FAILED || mprotect(pages + kPage, inside, PROT_READ | PROT_WRITE) != 0) return cudaErrorInvalidValue;

@@ -147,6 +147,7 @@ class Cluster {
   char* shared() const { return grid_.shared; }
   unsigned blocks() const { return static_cast<unsigned>(grid_.all_blocks); }
   int cluster_ctas() const { return grid_.ctas; }
+  size_t threads() const { return size_; }
   size_t current() const { return static_cast<size_t>(current_); }
   unsigned Draw() { return static_cast<unsigned>(random_()); }
 

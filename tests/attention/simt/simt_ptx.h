@@ -6,7 +6,7 @@
 //
 // Shapes:  an address of shared memory is 24 bits of offset below the CTA's rank plus one; 0 there is the CTA's own.
 // Threads: as simt.h.
-// Errors:  as simt.h, and a load, a copy or a row of a matrix that is not aligned. Sums of a matrix product are rounded once, which no device does:
+// Errors:  as simt.h, and a load, a copy or a row of a matrix that is not aligned, a prefetch outside all allocations. Sums of a matrix product are rounded once, which no device does:
 //          where scores are not equal to the bit, compare with a tolerance.
 // Cost:    as simt.h.
 #pragma once
@@ -14,6 +14,7 @@
 #include <map>
 #include <type_traits>
 
+#include "tests/attention/simt/late.h"
 #include "tests/attention/simt/simt.h"
 
 // The real ones stay, under other names; they are instructions.
@@ -32,7 +33,9 @@
 #define ClusterArriveRelaxed DeviceClusterArriveRelaxed
 #define ClusterArrive DeviceClusterArrive
 #define ClusterWait DeviceClusterWait
+#define PrefetchL1 DevicePrefetchL1
 #define PrefetchL2 DevicePrefetchL2
+#define PrefetchL2Run DevicePrefetchL2Run
 #define BarrierInit DeviceBarrierInit
 #define BarriersBegin DeviceBarriersBegin
 #define BarrierExpect DeviceBarrierExpect
@@ -63,7 +66,9 @@
 #undef ClusterArriveRelaxed
 #undef ClusterArrive
 #undef ClusterWait
+#undef PrefetchL1
 #undef PrefetchL2
+#undef PrefetchL2Run
 #undef BarrierInit
 #undef BarriersBegin
 #undef BarrierExpect
@@ -80,6 +85,10 @@
 #undef LoadL2
 
 #include "base/dtype.h"
+
+namespace simt {
+bool IsMemory(const void* at, size_t bytes);  // within one allocation; host_device.cc
+}
 
 namespace lectern::ptx {
 
@@ -129,9 +138,28 @@ using Fp16 = Element16<fp16>;
 
 inline float Exp2(float x) { return std::exp2(x); }
 inline u64 EvictFirst() { return 0; }
-inline void WaitForPredecessors() {}
+// Where something is late, it is there when all threads of the cluster have come to wait, or sooner, as the seed draws.
+inline void WaitForPredecessors() {
+  if (simt::late.pieces.empty()) return;
+  simt::Cluster& cluster = *simt::Cluster::current_cluster;
+  const auto threads = static_cast<unsigned>(cluster.threads());
+  if (!simt::late.landed && (++simt::late.waiting == threads || cluster.Draw() % (2 * threads) == 0)) simt::late.Land();
+  for (int tries = 1; !simt::late.landed; ++tries) {
+    if (tries > 1 << 20) simt::Fail("threads wait for predecessors, and others do not");
+    cluster.Wait(simt::Cluster::kReady);
+  }
+}
 inline void LaunchDependents() {}
-inline uint4 LoadOnce(const void* p, u64) {
+inline void PrefetchL1(const void*) {}
+inline void PrefetchL2(const void* p) {
+  if (!simt::IsMemory(p, 1)) simt::Fail("a prefetch of what is no memory");
+}
+inline void PrefetchL2Run(const void* p, u32 bytes) {
+  if (reinterpret_cast<uintptr_t>(p) % 16 != 0 || bytes % 16 != 0) simt::Fail("a prefetch that is not aligned");
+  if (!simt::IsMemory(p, bytes)) simt::Fail("a prefetch of what is no memory");
+  ++simt::late.asked;
+}
+inline uint4 LoadOnce(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) simt::Fail("a load of 16 bytes that are not aligned");
   uint4 x;
   std::memcpy(&x, p, sizeof(x));
@@ -219,7 +247,6 @@ inline void OrCluster(u32 address, u32 value) { *ClusterWord(address) |= value; 
 inline void ClusterArriveRelaxed() { simt::Cluster::current_cluster->Arrive(); }
 inline void ClusterArrive() { simt::Cluster::current_cluster->Arrive(); }
 // A barrier that counts bytes: arrivals and bytes to come, a word each.
-inline void PrefetchL2(const void*) {}
 inline unsigned* OwnWord(u32 address) { return reinterpret_cast<unsigned*>(simt::Cluster::current_cluster->shared() + address); }
 inline void BarrierInit(u32 barrier) { *OwnWord(barrier) = 1, *OwnWord(barrier + 4) = 0; }
 inline void BarriersBegin() {}
