@@ -15,9 +15,8 @@
 //           (Little's law asks for 24 KiB: 3.1 TB/s x 1 us / 132.)
 // Latency   What counts below 10 MB. Lengths, counts, ids, page table and queries come in one round trip where they are small, asked for
 //           ahead of the kernel before; keys come before values, and are weighed meanwhile. A load into registers behind the copies
-//           would come back behind them. The code is kept short: a warp alone issues an instruction every four or five cycles.
-//           Few rows are dealt ahead of the wait, by lengths and counts as they are then, and the first keys asked for (Guess): that
-//           is a hint, behind the wait all is read again and dealt anew if it is not the same.
+//           would come back behind them. Few rows are dealt ahead of the wait, by lengths and counts as they are then, and their first
+//           keys asked for (Guess): a hint, behind the wait all is read again and dealt anew if it is not the same.
 // Swizzle   16-byte chunk c of key t lies at chunk c ^ (t % 8): ldmatrix reads eight keys at eight banks.
 #pragma once
 
@@ -43,9 +42,7 @@ struct DecodeShape {
 };
 
 template <int n>
-struct Number {
-  static constexpr int value = n;
-};
+struct Number { static constexpr int value = n; };
 
 template <class Element, int kD, int kRowTiles, int kStages, int kWarps, bool kSparse, bool kSoftCap, bool kCluster>
 struct DecodeCta {
@@ -726,7 +723,11 @@ struct DecodeCta {
     const bool few = rows <= Shape::kFewRows && p.chunk_units == 0 && rows <= static_cast<int>(gridDim.x);
     Share share;
     Sizes guess{};
-    if (few) guess = Guess(rows, &share);
+    if constexpr (kSoftCap) {  // compiled at run time, within a second
+      guess.length = -1;
+    } else if (few) {
+      guess = Guess(rows, &share);
+    }
     if constexpr (kCluster) {
       if (threadIdx.x == 0) {
 #pragma unroll
