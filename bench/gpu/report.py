@@ -12,7 +12,8 @@ HOW = """Made by `bench/gpu/report.py bench/results/gpu_h100.jsonl`; rows by `sc
 replays of a CUDA graph over rotated buffers of more than 5x L2 (cold), in turns with the peers and the reads of its cell, on the same buffers in one
 process; what the replays wrote was then held to fp64, first and last buffer set and sequence: %d rows, %d wrong. *Floor*: the fastest plain read of the same
 bytes in the process; of dense cells the better of 16 KB at random and in order, of lists pieces of a block (16 KB at most) at random, of
-selectors in order. Pages are in order except where said. Hot: one buffer set, again and again."""
+selectors in order. Pages are in order except where said. Hot: one buffer set, again and again.
+Calls are launched programmatically: one asks for what it reads first while the one before ends. Apart: without that."""
 OLD = """
 †: %d rows of commit %s, from before calls took turns: medians of %d to %d replays, one kind after the other, outputs held to fp64 in a call before them,
 the floor 16 KB at random alone; `scripts/gpu_check.sh` times these cells too (dense at batch 8 and 16, sparse at batch 4 and 8)."""
