@@ -187,6 +187,7 @@ const char* WhyNoDescriptorStrides(long long page, long long head, long long blo
   for (const long long stride : {page, head, block}) {  // the selectors multiply them in 32 bits
     if (stride < 0 || stride >= kMost / 2) return "the strides of descriptors must not be negative, and be below 2147483648 bytes";
   }
+  if (block >= kMost / 2 / 64) return "a block's stride of descriptors must be below 33554432 bytes: a page has up to 64 blocks";
   return nullptr;
 }
 

@@ -104,10 +104,7 @@ __device__ __forceinline__ u64 EvictFirst() {
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   return policy;
 }
-__device__ __forceinline__ void CpAsync16(u32 to, const void* from, u64 policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "l"(policy) : "memory");
-}
-// The same for 16 bytes that count only if `keep`; otherwise zeros, and `from` is not read.
+// If `keep`; otherwise zeros, and `from` is not read.
 __device__ __forceinline__ void CpAsync16OrZero(u32 to, const void* from, bool keep, u64 policy) {
   asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(to), "l"(from), "r"(keep ? 16 : 0),
                "l"(policy) : "memory");
@@ -150,7 +147,6 @@ __device__ __forceinline__ u32 AddAcqRel(u32* counter, u32 value) {
   asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(value) : "memory");
   return before;
 }
-__device__ __forceinline__ void FenceGpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 template <int n>
 struct __align__(4 * n) Vector {
   float v[n];

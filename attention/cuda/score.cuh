@@ -15,7 +15,7 @@
 
 namespace lectern::attention {
 
-template <class Element, int kD, bool kPairs, int kCtas, int kWarps>
+template <int kCtas, int kWarps>
 struct BlockRows {
   static constexpr int kStride = kCtas * kWarps * 16;
   __device__ __forceinline__ static int Lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -25,12 +25,12 @@ struct BlockRows {
 
 // kParts: two-byte numbers of the query an element.
 template <class Element, int kD, bool kPairs, int kParts, int kCtas, int kWarps>
-struct OneQuery : BlockRows<Element, kD, kPairs, kCtas, kWarps> {
-  using Base = BlockRows<Element, kD, kPairs, kCtas, kWarps>;
+struct OneQuery : BlockRows<kCtas, kWarps> {
+  using Base = BlockRows<kCtas, kWarps>;
   static constexpr int kLanes = 8, kSets = 4, kPieces = kD / 64 * (kPairs ? 2 : 1), kPieceBytes = 128;
   uint4 rows[kSets][kPieces];
 
-  // query: [of pieces of kD, kParts, kD]. Afterwards lane l has in x[0] the score of block l / 8 of set l % 4, and any lane below 4 of its eight may send it.
+  // query: [of pieces of kD, kParts, kD]. Afterwards lane l has in *x the score of block l / 8 of set l % 4.
   __device__ __forceinline__ void Score(const ptx::u16* query, float* x) const {
     const int lane = Base::Lane(), column = lane / 4, half = column % 2;
     float s[2][4] = {};  // of two sets each
@@ -65,8 +65,8 @@ struct OneQuery : BlockRows<Element, kD, kPairs, kCtas, kWarps> {
 };
 
 template <class Element, int kD, int kCtas, int kWarps>
-struct EightQueries : BlockRows<Element, kD, true, kCtas, kWarps> {
-  using Base = BlockRows<Element, kD, true, kCtas, kWarps>;
+struct EightQueries : BlockRows<kCtas, kWarps> {
+  using Base = BlockRows<kCtas, kWarps>;
   static constexpr int kLanes = 4, kSets = 2, kChunks = kD / 32, kPieces = 2 * kChunks, kPieceBytes = 64;
   uint4 rows[kSets][kPieces];
 

@@ -65,33 +65,54 @@ class CudaLate : public ::testing::Test {
   void SetUp() override { ASSERT_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
   void TearDown() override { cudaStreamDestroy(stream_); }
 
+  // pieces(late, before, rng): what is late, and what is there until then. round(late): begins, calls, compares.
+  template <class Pieces, class Round>
+  static void OverWhatIsThereBefore(uint64_t seed, const Pieces& pieces, const Round& round) {
+    Rng rng(seed);
+    for (const Before before : kBefores) {
+      Late late;
+      ASSERT_NO_FATAL_FAILURE(pieces(late, before, rng));
+      for (int i = 0; i < std::min(LateRounds(), Rounds(LateRounds())); ++i) {
+        SCOPED_TRACE(::testing::Message() << "before " << static_cast<int>(before) << " round " << i);
+        ASSERT_NO_FATAL_FAILURE(round(late));
+      }
+    }
+  }
+
   // The same bits with everything in place and late.
   void ExpectSameAttention(CudaCase& c, uint64_t seed) {
     ASSERT_TRUE(c.Attend(stream_).ok());
     ASSERT_NO_FATAL_FAILURE(ExpectNearTruth(c));
     const std::vector<uint16_t> out = c.Output();
     const std::vector<float> lse = c.dlse.Download();
-    Rng rng(seed);
-    for (const Before before : kBefores) {
-      Late late;
-      late.Piece(c.dlengths, Early(before, c.shape.lengths, rng));
-      late.Piece(c.dtable, Early(before, c.table, rng));
-      late.Piece(c.dq, std::vector<uint16_t>(c.q.size(), CudaCase::kNan));
-      if (c.shape.block_tokens > 0) {
-        late.Piece(c.dcounts, Early(before, c.counts, rng, /*of_list=*/true));
-        late.Piece(c.dids, Early(before, c.ids, rng, /*of_list=*/true));
-      }
-      for (int round = 0; round < std::min(LateRounds(), Rounds(LateRounds())); ++round) {
-        SCOPED_TRACE(::testing::Message() << "before " << static_cast<int>(before) << " round " << round);
-        c.dout.Fill(0xff), c.dlse.Fill(0xff);
-        ASSERT_CUDA(cudaDeviceSynchronize());
-        late.Begin(stream_);
-        const absl::Status status = c.Attend(stream_);
-        ASSERT_TRUE(status.ok()) << status;
-        ASSERT_EQ(c.Output(), out);
-        ASSERT_EQ(c.dlse.Download(), lse);
-      }
-    }
+    OverWhatIsThereBefore(
+        seed,
+        [&](Late& late, Before before, Rng& rng) {
+          AddInputs(late, before, rng, c);
+          if (c.shape.block_tokens > 0) {
+            late.Piece(c.dcounts, Early(before, c.counts, rng, /*of_list=*/true));
+            late.Piece(c.dids, Early(before, c.ids, rng, /*of_list=*/true));
+          }
+        },
+        [&](const Late& late) {
+          c.dout.Fill(0xff), c.dlse.Fill(0xff);
+          ASSERT_CUDA(cudaDeviceSynchronize());
+          late.Begin(stream_);
+          const absl::Status status = c.Attend(stream_);
+          ASSERT_TRUE(status.ok()) << status;
+          ASSERT_EQ(c.Output(), out);
+          ASSERT_EQ(c.dlse.Download(), lse);
+        });
+  }
+  static void AddInputs(Late& late, Before before, Rng& rng, const CudaCase& c) {
+    late.Piece(c.dlengths, Early(before, c.shape.lengths, rng));
+    late.Piece(c.dtable, Early(before, c.table, rng));
+    late.Piece(c.dq, std::vector<uint16_t>(c.q.size(), CudaCase::kNan));
+  }
+  static void AddInputs(Late& late, Before before, Rng& rng, const SelectCase& c, const DeviceSelect& on) {
+    late.Piece(on.lengths, Early(before, c.lengths, rng));
+    late.Piece(on.table, Early(before, c.table, rng));
+    late.Piece(on.q, std::vector<uint16_t>(c.q.size(), CudaCase::kNan));
   }
 
   cudaStream_t stream_ = nullptr;
@@ -149,22 +170,16 @@ TEST_P(CudaLateSelect, ListsAreTheSame) {
   on.Select(stream_);
   ASSERT_CUDA(cudaDeviceSynchronize());
   const auto want = lists();
-  Rng rng(220);
-  for (const Before before : kBefores) {
-    Late late;
-    late.Piece(on.lengths, Early(before, c.lengths, rng));
-    late.Piece(on.table, Early(before, c.table, rng));
-    late.Piece(on.q, std::vector<uint16_t>(c.q.size(), CudaCase::kNan));
-    for (int round = 0; round < std::min(LateRounds(), Rounds(LateRounds())); ++round) {
-      SCOPED_TRACE(::testing::Message() << "before " << static_cast<int>(before) << " round " << round);
-      on.Forget();
-      ASSERT_CUDA(cudaDeviceSynchronize());
-      late.Begin(stream_);
-      ASSERT_NO_FATAL_FAILURE(on.Select(stream_));
-      ASSERT_CUDA(cudaDeviceSynchronize());
-      ASSERT_EQ(lists(), want);
-    }
-  }
+  OverWhatIsThereBefore(
+      220, [&](Late& late, Before before, Rng& rng) { AddInputs(late, before, rng, c, on); },
+      [&](const Late& late) {
+        on.Forget();
+        ASSERT_CUDA(cudaDeviceSynchronize());
+        late.Begin(stream_);
+        ASSERT_NO_FATAL_FAILURE(on.Select(stream_));
+        ASSERT_CUDA(cudaDeviceSynchronize());
+        ASSERT_EQ(lists(), want);
+      });
 }
 
 // Select and attend behind it, over what is late for both.
@@ -195,24 +210,19 @@ TEST_F(CudaLate, SelectAndThenItsList) {
   const std::vector<int32_t> ids = c.dids.Download();
   c.ids = ids;
   ASSERT_NO_FATAL_FAILURE(ExpectNearTruth(c));
-  Rng rng(223);
-  for (const Before before : kBefores) {
-    Late late;
-    late.Piece(on.lengths, Early(before, s.lengths, rng));
-    late.Piece(on.table, Early(before, s.table, rng));
-    late.Piece(on.q, std::vector<uint16_t>(s.q.size(), CudaCase::kNan));
-    late.Piece(c.dlengths, Early(before, c.shape.lengths, rng));
-    late.Piece(c.dtable, Early(before, c.table, rng));
-    late.Piece(c.dq, std::vector<uint16_t>(c.q.size(), CudaCase::kNan));
-    for (int round = 0; round < std::min(LateRounds(), Rounds(LateRounds())); ++round) {
-      SCOPED_TRACE(::testing::Message() << "before " << static_cast<int>(before) << " round " << round);
-      ASSERT_NO_FATAL_FAILURE(both());
-      late.Begin(stream_);
-      ASSERT_NO_FATAL_FAILURE(call());
-      ASSERT_EQ(c.Output(), out);
-      ASSERT_EQ(c.dids.Download(), ids);
-    }
-  }
+  OverWhatIsThereBefore(
+      223,
+      [&](Late& late, Before before, Rng& rng) {
+        AddInputs(late, before, rng, s, on);
+        AddInputs(late, before, rng, c);
+      },
+      [&](const Late& late) {
+        ASSERT_NO_FATAL_FAILURE(both());
+        late.Begin(stream_);
+        ASSERT_NO_FATAL_FAILURE(call());
+        ASSERT_EQ(c.Output(), out);
+        ASSERT_EQ(c.dids.Download(), ids);
+      });
 }
 
 }  // namespace

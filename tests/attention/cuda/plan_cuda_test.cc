@@ -291,6 +291,7 @@ TEST_F(CApi, SelectorsThatMakeNoSenseAreRefused) {
       EXPECT_THAT(Select([&](LecternSelector& s, LecternBlocks&) { s.*stride = elements; }), HasSubstr("below 2147483648 bytes")) << elements;
     }
   }
+  EXPECT_THAT(Select([](LecternSelector& s, LecternBlocks&) { s.block_stride = 1LL << 24; }), HasSubstr("below 33554432 bytes"));
   EXPECT_THAT(Select([](LecternSelector&, LecternBlocks& b) { b.capacity = 0; }), HasSubstr("capacity"));
   EXPECT_EQ(Select([](LecternSelector& s, LecternBlocks&) { s.first_blocks = s.last_blocks = 2147483647; }), "");
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);

@@ -186,6 +186,9 @@ TEST(CudaSelectEdges, DescriptorsTooFarApartAreRefusedInWords) {
                   testing::AllOf(testing::HasSubstr("below 2147483648 bytes"), testing::HasSubstr(std::to_string(elements))));
     }
   }
+  // Up to 64 blocks of a page are that far apart, counted in 32 bits.
+  EXPECT_THAT(why([](DescriptorView& v) { v.block_stride = int64_t{1} << 24; }), testing::HasSubstr("below 33554432 bytes"));
+  EXPECT_EQ(why([](DescriptorView& v) { v.block_stride = (int64_t{1} << 24) - 8; }), "");  // one block a page: it is never added
 }
 
 // Keys that overflowed. Infinite scores are larger or smaller than all others and equal to each other; what is not a number takes some
